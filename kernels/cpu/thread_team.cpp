@@ -1,0 +1,94 @@
+// Fork and join with a short spin before sleeping, so that kernels of tens of microseconds are
+// worth splitting.
+#include "kernels/cpu/thread_team.hpp"
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "kernels/base/check.hpp"
+
+namespace sluice::kernels {
+namespace {
+
+constexpr int kSpins = 2000;  // about 20-50 us: longer than a gap between two kernels of one task
+
+// Waits until `word` differs from `old` and returns what it holds then.
+std::uint32_t wait_change(const std::atomic<std::uint32_t>& word, std::uint32_t old) {
+  for (int spin = 0; spin < kSpins; ++spin) {
+    const std::uint32_t now = word.load(std::memory_order_acquire);
+    if (now != old) return now;
+    __builtin_ia32_pause();
+  }
+  word.wait(old, std::memory_order_acquire);
+  return word.load(std::memory_order_acquire);
+}
+
+}  // namespace
+
+struct ThreadTeam::State {
+  const std::function<void(int)>* body = nullptr;
+  bool stopping = false;
+  alignas(64) std::atomic<std::uint32_t> generation{0};
+  alignas(64) std::atomic<std::uint32_t> done{0};
+  std::vector<std::thread> helpers;
+
+  void help(int thread) {
+    std::uint32_t seen = 0;
+    for (;;) {
+      seen = wait_change(generation, seen);
+      if (stopping) return;
+      (*body)(thread);
+      done.fetch_add(1, std::memory_order_release);
+      done.notify_one();
+    }
+  }
+};
+
+ThreadTeam::ThreadTeam(int threads) : state_(std::make_unique<State>()) {
+  SLUICE_CHECK_GE(threads, 1);
+  for (int thread = 1; thread < threads; ++thread) {
+    state_->helpers.emplace_back([this, thread] { state_->help(thread); });
+  }
+}
+
+ThreadTeam::~ThreadTeam() {
+  state_->stopping = true;
+  state_->generation.fetch_add(1, std::memory_order_release);
+  state_->generation.notify_all();
+  for (std::thread& helper : state_->helpers) helper.join();
+}
+
+int ThreadTeam::threads() const { return static_cast<int>(state_->helpers.size()) + 1; }
+
+void ThreadTeam::run(const std::function<void(int)>& body) {
+  const auto others = static_cast<std::uint32_t>(state_->helpers.size());
+  if (others == 0) return body(0);
+  state_->body = &body;
+  state_->done.store(0, std::memory_order_relaxed);
+  state_->generation.fetch_add(1, std::memory_order_release);
+  state_->generation.notify_all();
+  body(0);
+  std::uint32_t done = state_->done.load(std::memory_order_acquire);
+  while (done != others) done = wait_change(state_->done, done);
+}
+
+void ThreadTeam::parallel_for(std::int64_t count, std::int64_t grain,
+                              const std::function<void(std::int64_t, std::int64_t)>& body) {
+  SLUICE_CHECK_GE(grain, 1);
+  if (count <= 0) return;
+  if (threads() == 1 || count <= grain) return body(0, count);
+  // About four pieces a thread: enough to even out a thread that was descheduled, few enough to
+  // stay cheap.
+  const std::int64_t piece = std::max(grain, (count + threads() * 4 - 1) / (threads() * 4));
+  std::atomic<std::int64_t> next{0};
+  run([&](int) {
+    for (;;) {
+      const std::int64_t first = next.fetch_add(piece, std::memory_order_relaxed);
+      if (first >= count) return;
+      body(first, std::min(count, first + piece));
+    }
+  });
+}
+
+}  // namespace sluice::kernels

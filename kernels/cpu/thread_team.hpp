@@ -1,0 +1,35 @@
+// A team of threads that run one function together: the arithmetic units of a CPU device.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace sluice::kernels {
+
+/// Fork and join. `run` is called by one thread at a time (the device lane). Results of kernels
+/// never depend on the number of threads: work is split over rows and columns, never along a sum.
+class ThreadTeam {
+ public:
+  explicit ThreadTeam(int threads);
+  ~ThreadTeam();
+  ThreadTeam(const ThreadTeam&) = delete;
+  ThreadTeam& operator=(const ThreadTeam&) = delete;
+
+  [[nodiscard]] int threads() const;
+
+  /// Calls body(thread) for thread = 0 .. threads()-1, the caller being thread 0, and returns when
+  /// all have.
+  void run(const std::function<void(int)>& body);
+
+  /// Calls body(first, last) on pieces of [0, count) of at least `grain` items, handed out as
+  /// threads come free.
+  void parallel_for(std::int64_t count, std::int64_t grain,
+                    const std::function<void(std::int64_t, std::int64_t)>& body);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace sluice::kernels
