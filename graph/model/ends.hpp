@@ -1,0 +1,104 @@
+// The two ends of the model: token embedding, final norm with the output head and loss; and
+// multi-token prediction.
+#pragma once
+
+#include <memory>
+
+#include "graph/model/decoder_layer.hpp"
+
+namespace sluice::model {
+
+/// model.embed_tokens.
+class Embedding {
+ public:
+  Embedding(std::shared_ptr<const ModelConstants> constants, ParameterSet& set);
+  /// tokens i32 [T] -> [T, H].
+  Tensor forward(const kernels::ComputeContext& context, const Tensor& tokens);
+  /// gradient.row(token) += dx.row, in row order.
+  void backward(const kernels::ComputeContext& context, const Tensor& tokens, const Tensor& dx);
+
+ private:
+  std::shared_ptr<const ModelConstants> constants_;
+  ParameterSet* set_;
+  std::size_t table_;
+};
+
+/// An RMSNorm with a weight of its own over rows of width H (model.norm, shared_head.norm, ...).
+class Norm {
+ public:
+  struct Saved {
+    Tensor x, inverse_rms, dy;
+  };
+  Norm(std::shared_ptr<const ModelConstants> constants, std::string name, ParameterSet& set);
+  Tensor forward(const kernels::ComputeContext& context, const Tensor& x, bool keep, Saved& saved);
+  Tensor backward_input(const kernels::ComputeContext& context, const Tensor& dy, Saved& saved);
+  void backward_weights(const kernels::ComputeContext& context, Saved& saved);
+
+ private:
+  std::shared_ptr<const ModelConstants> constants_;
+  ParameterSet* set_;
+  std::size_t weight_;
+};
+
+/// lm_head and the cross entropy, in blocks of rows so that logits of the whole micro-batch never
+/// exist at once.
+class Head {
+ public:
+  Head(std::shared_ptr<const ModelConstants> constants, ParameterSet& set);
+  /// h [T, H] -> logits fp32 [T, V].
+  Tensor logits(const kernels::ComputeContext& context, const Tensor& h);
+  struct Loss {
+    double sum = 0;  ///< of the losses of all rows, fp64 in row order
+    Tensor dh;       ///< [T, H], when a gradient was asked for
+  };
+  /// targets i32 [T]. Without `gradient`: the loss alone. With: dh, and the head's weight gradient
+  /// is added, both scaled by `dloss` (d(total)/d(loss of one row)).
+  Loss loss(const kernels::ComputeContext& context, const Tensor& h, const Tensor& targets,
+            bool gradient, float dloss);
+
+ private:
+  std::shared_ptr<const ModelConstants> constants_;
+  Linear head_;
+};
+
+/// Multi-token prediction depth k (report 2.2): eh_proj([enorm(embedding), hnorm(h)]), a decoder
+/// layer, shared_head.norm.
+class MtpModule {
+ public:
+  struct Saved {
+    Norm::Saved enorm, hnorm, output;
+    Tensor joined, djoined_output;
+    DecoderLayer::SavedPtr layer;
+  };
+  /// depth counts from 1; its layer id is num_hidden_layers + depth - 1.
+  MtpModule(std::shared_ptr<const ModelConstants> constants, std::int64_t depth, ParameterSet& set);
+  [[nodiscard]] DecoderLayer& layer() { return layer_; }
+
+  /// h: the previous depth's output after its norm; embedding of token i + k -> input of the
+  /// decoder layer.
+  Tensor input_forward(const kernels::ComputeContext& context, const Tensor& h,
+                       const Tensor& embedding, bool keep, Saved& saved);
+  /// The decoder layer's output -> what the head and the next depth read.
+  Tensor output_forward(const kernels::ComputeContext& context, const Tensor& y, bool keep,
+                        Saved& saved);
+  Tensor output_backward(const kernels::ComputeContext& context, const Tensor& dh, Saved& saved);
+  struct InputGradients {
+    Tensor h, embedding;
+  };
+  InputGradients input_backward(const kernels::ComputeContext& context, const Tensor& dz,
+                                Saved& saved);
+  /// Everything but the decoder layer's.
+  void backward_weights(const kernels::ComputeContext& context, Saved& saved);
+
+ private:
+  std::shared_ptr<const ModelConstants> constants_;
+  Norm enorm_, hnorm_;
+  Linear eh_proj_;
+  DecoderLayer layer_;
+  Norm output_;
+};
+
+/// a + b as a new tensor (gradients that meet).
+[[nodiscard]] Tensor sum(const kernels::ComputeContext& context, const Tensor& a, const Tensor& b);
+
+}  // namespace sluice::model

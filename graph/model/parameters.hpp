@@ -1,0 +1,118 @@
+// Parameters under their checkpoint names, and the linear map that most of them belong to.
+//
+// An owner (a stage, an expert group) holds a ParameterSet. Layers register their parameters there
+// and keep the storage that kernels use; names that are fused in memory (gate_proj and up_proj) are
+// slices of one tensor.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "graph/model/config.hpp"
+#include "kernels/cpu/compute_context.hpp"
+#include "kernels/gemm/gemm.hpp"
+
+namespace sluice::model {
+
+/// fp32: everything in fp32. bf16: weights and activations in BF16, master weights, gradients and
+/// sums in fp32.
+enum class Recipe { kFp32, kBf16 };
+[[nodiscard]] constexpr DType activation_dtype(Recipe recipe) {
+  return recipe == Recipe::kFp32 ? DType::kF32 : DType::kBF16;
+}
+
+enum class ParameterKind {
+  kMatrix,    ///< two dimensions: weight decay applies
+  kVector,    ///< a norm's weight: no decay
+  kGateBias,  ///< e_score_correction_bias: moved by the load, no gradient, always fp32
+};
+
+/// One tensor of the checkpoint. All tensors share `shape`; those that do not apply are empty.
+struct Parameter {
+  std::string name;  ///< "model.layers.3.self_attn.o_proj.weight"
+  ParameterKind kind = ParameterKind::kMatrix;
+  Shape shape;
+  Tensor master;   ///< fp32
+  Tensor compute;  ///< what kernels read: `master` itself (fp32 recipe, norms, gate) or a BF16 copy
+  Tensor gradient;  ///< fp32; training only
+  Tensor m, v;      ///< fp32 moments; training only
+};
+
+/// What an owner's parameters are for; decides which tensors exist.
+enum class ParameterUse { kTraining, kInference };
+
+class ParameterSet {
+ public:
+  ParameterSet(Recipe recipe, ParameterUse use) : recipe_(recipe), use_(use) {}
+
+  [[nodiscard]] Recipe recipe() const { return recipe_; }
+  [[nodiscard]] ParameterUse use() const { return use_; }
+  [[nodiscard]] std::span<Parameter> all() { return parameters_; }
+  [[nodiscard]] std::span<const Parameter> all() const { return parameters_; }
+  [[nodiscard]] Parameter* find(std::string_view name);
+
+  /// Adds one parameter with storage of its own, and returns its index.
+  std::size_t add(std::string name, ParameterKind kind, Shape shape);
+  /// Adds matrices stacked along rows in one storage ([sum of rows, columns]); returns the index of
+  /// the first. The whole is reached through `stacked`.
+  std::size_t add_stacked(std::span<const std::string> names, std::span<const std::int64_t> rows,
+                          std::int64_t columns);
+  struct Whole {
+    Tensor compute;
+    Tensor gradient;
+  };
+  [[nodiscard]] Whole whole(std::size_t first, std::size_t count) const;
+
+  /// Standard normal times initializer_range, keyed by (seed, name, index), so independent of the
+  /// layout; norms 1, biases 0.
+  void initialize(const ModelConfig& config, std::uint64_t seed);
+  /// BF16 copies from the master weights (bf16 recipe; nothing to do for fp32). Layers repack on
+  /// their next use when `version` changed.
+  void refresh_compute(const kernels::ComputeContext& context);
+  [[nodiscard]] std::uint64_t version() const { return version_; }
+  void bump_version() { ++version_; }
+  void clear_gradients(const kernels::ComputeContext& context);
+
+  [[nodiscard]] std::size_t size_bytes() const;
+
+ private:
+  Recipe recipe_;
+  ParameterUse use_;
+  std::vector<Parameter> parameters_;
+  std::uint64_t version_ = 1;
+};
+
+/// y = x · Wᵀ with W [N, K] from a ParameterSet; operands packed at most once per version of the
+/// weights.
+class Linear {
+ public:
+  Linear() = default;
+  /// Over one parameter, or `count` stacked ones beginning at `first`.
+  Linear(ParameterSet& set, std::size_t first, std::size_t count = 1);
+
+  [[nodiscard]] std::int64_t inputs() const { return weight_.shape()[1]; }
+  [[nodiscard]] std::int64_t outputs() const { return weight_.shape()[0]; }
+  /// x [T, K] -> y [T, N].
+  void forward(const kernels::ComputeContext& context, TensorView x, TensorView y);
+  /// dy [T, N] -> dx [T, K]; added to dx (fp32 only) with accumulate.
+  void backward_input(const kernels::ComputeContext& context, TensorView dy, TensorView dx,
+                      bool accumulate = false);
+  /// gradient [N, K] += dyᵀ · x.
+  void backward_weight(const kernels::ComputeContext& context, TensorView dy, TensorView x);
+
+  [[nodiscard]] const Tensor& weight() const { return weight_; }
+  [[nodiscard]] const Tensor& gradient() const { return gradient_; }
+  [[nodiscard]] const kernels::PackedB& packed_forward(const kernels::ComputeContext& context);
+  [[nodiscard]] const kernels::PackedB& packed_backward(const kernels::ComputeContext& context);
+
+ private:
+  const ParameterSet* set_ = nullptr;
+  Tensor weight_;
+  Tensor gradient_;
+  kernels::PackedB forward_, backward_;
+  std::uint64_t forward_version_ = 0, backward_version_ = 0;
+};
+
+}  // namespace sluice::model
