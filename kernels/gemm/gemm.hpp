@@ -11,6 +11,7 @@
 #pragma once
 
 #include <span>
+#include <string_view>
 
 #include "kernels/cpu/compute_context.hpp"
 
@@ -20,6 +21,8 @@ namespace sluice::kernels {
 /// K]).
 enum class Layout { kNormal, kTransposed };
 
+struct GemmKernelSet;  // kernels/gemm/gemm_kernel_set.hpp
+
 /// The right operand B [K, N] rearranged into the panels that the micro-kernel reads. Packed for
 /// one kernel set; `pack` again after the values change (buffers are reused when the shape is the
 /// same).
@@ -28,6 +31,8 @@ class PackedB {
   PackedB() = default;
   /// `b`: [K, N] for kNormal, [N, K] for kTransposed.
   void pack(const ComputeContext& context, TensorView b, Layout layout);
+  /// The set it was packed for; null for the reference, or before `pack`. Products check it.
+  [[nodiscard]] const GemmKernelSet* kernels() const { return kernels_; }
   [[nodiscard]] std::int64_t k() const { return k_; }
   [[nodiscard]] std::int64_t n() const { return n_; }
   [[nodiscard]] DType dtype() const { return dtype_; }
@@ -41,6 +46,7 @@ class PackedB {
   std::int64_t k_ = 0;
   std::int64_t n_ = 0;
   DType dtype_ = DType::kF32;
+  const GemmKernelSet* kernels_ = nullptr;
   Tensor panels_;
 };
 
@@ -62,6 +68,10 @@ void grouped_gemm(const ComputeContext& context, TensorView a,
 void grouped_gemm_weights(const ComputeContext& context, TensorView a, TensorView b,
                           std::span<const std::int32_t> b_row_index,
                           std::span<const std::int32_t> offsets, std::span<const TensorView> c);
+
+/// The kernel set that runs products of such operands: "reference", "avx2", "avx512", "avx512_bf16"
+/// or "amx_bf16". BF16 dot products are taken wherever the context allows them.
+[[nodiscard]] std::string_view gemm_kernel_set_name(const ComputeContext& context, DType operands);
 
 /// Operations of one product, 2·M·N·K.
 [[nodiscard]] constexpr double gemm_operations(std::int64_t m, std::int64_t n, std::int64_t k) {

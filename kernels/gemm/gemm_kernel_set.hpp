@@ -1,0 +1,84 @@
+// Inside the family: what a set of micro-kernels offers to the driver (gemm_driver.cpp).
+//
+// B lies in panels of `columns` columns with all of K, one panel after the other; the last panel is
+// only `narrow_columns` wide where that is enough. A block of A lies in panels of up to `rows`
+// rows. How elements lie inside a panel is between a set's packing and its tile function. K is
+// padded with zeros to a multiple of `k_unit`.
+#pragma once
+
+#include "kernels/gemm/gemm_product.hpp"
+
+namespace sluice::kernels {
+
+/// Lines [first_line, first_line + lines) and K [first_k, first_k + k) of an operand into one
+/// panel.
+struct PackJob {
+  const Operand* operand = nullptr;
+  std::int64_t first_line = 0;
+  std::int64_t lines = 0;
+  std::int64_t all_lines = 0;  ///< of the operand: what may be read past the job
+  std::int64_t first_k = 0;
+  std::int64_t k = 0;
+  std::int64_t width = 0;  ///< of the panel; lines behind `lines` are zeros
+  std::byte* out = nullptr;
+};
+
+/// C tile [rows, columns] (+)= a panel of A times a panel of B.
+struct TileJob {
+  const std::byte* a = nullptr;
+  const std::byte* b = nullptr;
+  std::int64_t k = 0;  ///< padded
+  float* c = nullptr;
+  std::int64_t c_stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  bool load = false;  ///< start from what c holds instead of zero
+};
+
+struct GemmKernelSet {
+  const char* name;
+  std::int64_t rows;
+  std::int64_t columns;
+  std::int64_t narrow_columns;
+  std::int64_t k_unit;
+  std::int64_t element_bytes;
+  void (*pack_a)(const PackJob&);
+  void (*pack_b)(const PackJob&);
+  void (*tile)(const TileJob&);
+  void (*round)(const float* from, BF16* to, std::int64_t n);
+  void (*begin)();  ///< on each thread before its first tile; may be null
+  void (*end)();    ///< on each thread after its last tile; may be null
+
+  [[nodiscard]] std::int64_t padded_k(std::int64_t k) const {
+    return (k + k_unit - 1) / k_unit * k_unit;
+  }
+  /// Width of the panel that starts where `columns_left` columns are left.
+  [[nodiscard]] std::int64_t panel_width(std::int64_t columns_left) const {
+    return columns_left <= narrow_columns ? narrow_columns : columns;
+  }
+  /// Columns of all panels of an operand with n columns.
+  [[nodiscard]] std::int64_t padded_n(std::int64_t n) const {
+    const std::int64_t full = n / columns * columns;
+    return full == n ? full : full + panel_width(n - full);
+  }
+  /// Packing may write this many bytes past a panel.
+  static constexpr std::int64_t kSlackBytes = 64;
+};
+
+/// Bytes between neighbouring buffers of two threads, and the alignment of panels.
+inline constexpr std::int64_t kScratchAlignment = 128;
+
+extern const GemmKernelSet kGemmAvx2;
+extern const GemmKernelSet kGemmAvx512;
+extern const GemmKernelSet kGemmAvx512Bf16;
+extern const GemmKernelSet kGemmAmxBf16;
+
+/// All of B into panels (K not blocked), split over the team.
+void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, const Operand& b,
+                 std::int64_t k, std::int64_t n, std::byte* panels);
+
+/// Independent products, tiles handed out over the team.
+void run_products(const ComputeContext& context, const GemmKernelSet& kernels,
+                  std::span<const Product> products);
+
+}  // namespace sluice::kernels
