@@ -30,8 +30,14 @@ struct ModelSummary {
   std::int64_t n_routed_experts = 0;
   std::int64_t num_experts_per_tok = 0;
   std::int64_t mtp_depth = 0;
-  /// Bytes of one parameter by use: compute copy, master, gradient, moments, packed panels.
-  double weight_bytes = 4, gradient_bytes = 4, optimizer_bytes = 8, packed_bytes = 8;
+  /// Bytes of one parameter by use: compute copy, fp32 master beside it, gradient, moments, packed
+  /// panels.
+  double weight_bytes = 4, master_bytes = 0, gradient_bytes = 4, optimizer_bytes = 8,
+         packed_bytes = 8;
+  /// What kernels and passes need beside what they keep: for each token of a micro-batch, and in
+  /// all.
+  std::int64_t scratch_bytes_per_token = 0;
+  std::int64_t scratch_bytes = 0;
   [[nodiscard]] std::int64_t parameters() const;  ///< all of them
 };
 

@@ -1,0 +1,35 @@
+// Forwarding, and the credit window.
+#include "actors/channel.hpp"
+
+#include <algorithm>
+
+#include "kernels/base/check.hpp"
+
+namespace sluice::actors {
+
+Channel::Channel(Config config) : config_(config), batch_(std::max(1, config.credits / 2)) {
+  SLUICE_CHECK_GE(config.credits, 1);
+}
+
+void Channel::on_message(Context& context, Message message) {
+  if (const auto* credit = std::get_if<Credit>(&message.body)) {
+    SLUICE_CHECK_EQ(message.from, config_.to);
+    in_flight_ -= credit->count;
+    returned_ += credit->count;
+    SLUICE_CHECK_GE(in_flight_, 0);
+    if (returned_ >= batch_) {
+      context.send(config_.from, {{}, config_.self, kNoActor, Credit{returned_}});
+      returned_ = 0;
+    }
+    return;
+  }
+  SLUICE_CHECK_EQ(message.from, config_.from);
+  ++in_flight_;
+  in_flight_max_ = std::max(in_flight_max_, in_flight_);
+  SLUICE_CHECK(in_flight_ + returned_ <= config_.credits, "channel {}: sent without a credit",
+               config_.self);
+  message.via = config_.self;
+  context.send(config_.to, std::move(message));
+}
+
+}  // namespace sluice::actors

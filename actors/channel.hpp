@@ -1,0 +1,36 @@
+// One direction between two actors. Its credits are the receiver's free buffers: no credit, no
+// send.
+#pragma once
+
+#include "actors/context.hpp"
+
+namespace sluice::actors {
+
+/// Forwards messages to the receiver and credits back to the sender. Credits return in batches of
+/// half the window, so that a busy channel costs little more than its messages; a sender that waits
+/// is never kept waiting by that, since a window with nothing in flight is always whole.
+class Channel final : public Actor {
+ public:
+  struct Config {
+    ActorIndex self = kNoActor;
+    ActorIndex from = kNoActor;
+    ActorIndex to = kNoActor;
+    std::int32_t credits = 1;
+  };
+  explicit Channel(Config config);
+
+  void on_message(Context& context, Message message) override;
+  [[nodiscard]] bool idle() const override { return in_flight_ == 0; }
+
+  /// Most messages, and bytes of tensors in them, that ever waited for the receiver at once.
+  [[nodiscard]] std::int32_t in_flight_max() const { return in_flight_max_; }
+
+ private:
+  Config config_;
+  std::int32_t batch_;          // credits that are returned together
+  std::int32_t in_flight_ = 0;  // sent, credit not back from the receiver
+  std::int32_t returned_ = 0;   // credits back from the receiver, not yet given to the sender
+  std::int32_t in_flight_max_ = 0;
+};
+
+}  // namespace sluice::actors

@@ -1,0 +1,151 @@
+// The mailbox of an actor made of flows, and what wakes them.
+#include "actors/flow.hpp"
+
+#include "kernels/base/check.hpp"
+
+namespace sluice::actors {
+
+Flow Flow::promise_type::get_return_object() {
+  actor->flows_.insert(std::coroutine_handle<promise_type>::from_promise(*this).address());
+  return {};
+}
+
+Flow::promise_type::~promise_type() {
+  actor->flows_.erase(std::coroutine_handle<promise_type>::from_promise(*this).address());
+}
+
+FlowActor::~FlowActor() {
+  while (!flows_.empty()) std::coroutine_handle<>::from_address(*flows_.begin()).destroy();
+}
+
+bool FlowActor::idle() const { return flows_.empty() && mailbox_.empty() && tasks_.empty(); }
+
+void FlowActor::on_message(Context& context, Message message) {
+  context_ = &context;
+  deliver(std::move(message));
+  while (!ready_.empty()) {
+    const std::coroutine_handle<> flow = ready_.front();
+    ready_.pop_front();
+    flow.resume();
+  }
+}
+
+void FlowActor::deliver(Message message) {
+  if (const auto* done = std::get_if<TaskDone>(&message.body)) {
+    const auto task = tasks_.find(done->task);
+    SLUICE_CHECK(task != tasks_.end(), "actor {}: task {} is not running", self_, done->task);
+    wake(task->second);
+    tasks_.erase(task);
+    return;
+  }
+  if (const auto* credit = std::get_if<Credit>(&message.body)) {
+    const auto found = senders_.find(message.from);
+    SLUICE_CHECK(found != senders_.end(), "actor {}: credit from {}", self_, message.from);
+    Sender& sender = found->second;
+    sender.credits += credit->count;
+    while (sender.credits > 0 && !sender.waiting.empty()) {
+      --sender.credits;  // taken on behalf of the flow that wakes
+      wake(sender.waiting.front());
+      sender.waiting.pop_front();
+    }
+    return;
+  }
+  if (message.key.topic == Topic::kControl) return on_control(std::move(message));
+
+  const Key key = message.key;
+  if (const auto receiver = receivers_.find(key); receiver != receivers_.end()) {
+    give_back_credit(message);
+    receiver->second->message = std::move(message);
+    wake(receiver->second->flow);
+    receivers_.erase(receiver);
+    return;
+  }
+  const bool fresh = mailbox_.emplace(key, std::move(message)).second;
+  SLUICE_CHECK(fresh, "actor {}: two messages with one key (topic {}, micro-batch {}, layer {})",
+               self_, static_cast<int>(key.topic), key.micro_batch, key.layer);
+  on_arrival(key);
+}
+
+void FlowActor::post(ActorIndex to, Message message) {
+  message.from = self_;
+  context_->send(to, std::move(message));
+}
+
+void FlowActor::give_back_credit(const Message& message) {
+  if (message.via != kNoActor) post(message.via, Message{{}, self_, kNoActor, Credit{1}});
+}
+
+void FlowActor::submit(const TaskSpec& spec, std::coroutine_handle<> flow,
+                       std::function<void(const kernels::ComputeContext&)> body) {
+  const std::uint64_t id = next_task_++;
+  tasks_.emplace(id, flow);
+  context_->submit({id, spec.name, spec.lane, spec.priority, spec.operations, std::move(body)});
+}
+
+void FlowActor::open_channel(ActorIndex channel, std::int32_t credits) {
+  senders_[channel].credits = credits;
+}
+
+bool FlowActor::ReceiveAwaiter::await_ready() {
+  const auto found = actor->mailbox_.find(key);
+  if (found == actor->mailbox_.end()) return false;
+  message = std::move(found->second);
+  actor->mailbox_.erase(found);
+  actor->give_back_credit(message);
+  return true;
+}
+
+void FlowActor::ReceiveAwaiter::await_suspend(std::coroutine_handle<> handle) {
+  flow = handle;
+  const bool fresh = actor->receivers_.emplace(key, this).second;
+  SLUICE_CHECK(fresh, "actor {}: two flows await one key (topic {}, micro-batch {})", actor->self_,
+               static_cast<int>(key.topic), key.micro_batch);
+}
+
+bool FlowActor::SendAwaiter::await_ready() {
+  Sender& sender = actor->senders_.at(channel);
+  if (sender.credits == 0 || !sender.waiting.empty()) return false;
+  --sender.credits;
+  return true;
+}
+
+void FlowActor::SendAwaiter::await_suspend(std::coroutine_handle<> handle) {
+  actor->senders_.at(channel).waiting.push_back(handle);
+}
+
+void FlowActor::SendAwaiter::await_resume() { actor->post(channel, std::move(message)); }
+
+bool FlowActor::Semaphore::Awaiter::await_ready() {
+  if (semaphore->count_ == 0 || !semaphore->waiting_.empty()) return false;
+  --semaphore->count_;
+  return true;
+}
+
+void FlowActor::Semaphore::release(FlowActor& actor) {
+  if (waiting_.empty()) {
+    ++count_;
+    return;
+  }
+  actor.wake(waiting_.front());  // the count goes straight to the first that waits
+  waiting_.pop_front();
+}
+
+void FlowActor::Semaphore::reset(std::int32_t count) {
+  SLUICE_CHECK(waiting_.empty());
+  count_ = count;
+}
+
+void FlowActor::Turnstile::pass(FlowActor& actor) {
+  ++next_;
+  const auto found = waiting_.find(next_);
+  if (found == waiting_.end()) return;
+  actor.wake(found->second);
+  waiting_.erase(found);
+}
+
+void FlowActor::Turnstile::reset() {
+  SLUICE_CHECK(waiting_.empty());
+  next_ = 0;
+}
+
+}  // namespace sluice::actors

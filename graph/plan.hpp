@@ -1,0 +1,139 @@
+// The plan: which actors exist, which channels join them with how many credits, where each lives
+// and what it runs.
+//
+// Plain data made by a pure function from sizes and options; printed by `sluice plan`, checked by
+// plan_check.hpp, and run by a host without another decision being taken.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "graph/schedule.hpp"
+#include "graph/summary.hpp"
+#include "kernels/base/result.hpp"
+
+namespace sluice::graph {
+
+/// An actor's place in Plan::actors. kNoActor: nobody; kOutside: who runs the host (engine, test,
+/// service).
+using ActorIndex = std::int32_t;
+inline constexpr ActorIndex kNoActor = -1;
+inline constexpr ActorIndex kOutside = -2;
+
+enum class ActorKind : std::uint8_t {
+  kSupervisor,
+  kSource,
+  kStage,
+  kExpertGroup,
+  kChannel,
+  kReducer,
+  kSink,
+  kCheckpointer
+};
+[[nodiscard]] std::string_view name_of(ActorKind kind);
+
+struct ActorPlan {
+  ActorKind kind = ActorKind::kStage;
+  std::string name;       ///< "stage 1", "experts 1.0", "channel stage 0 -> stage 1: activation"
+  std::int32_t rank = 0;  ///< logical device: pipeline rank · expert_parallel_size + expert rank
+};
+
+/// What a channel carries.
+enum class ChannelRole : std::uint8_t {
+  kTokens,             ///< source -> first stage: inputs
+  kTargets,            ///< source -> last stage: targets
+  kActivation,         ///< stage -> next stage
+  kGradient,           ///< stage -> previous stage
+  kEmbedding,          ///< first stage -> last stage: rows that multi-token prediction reads
+  kEmbeddingGradient,  ///< last stage -> first stage
+  kDispatch,           ///< stage -> expert group: tokens, or their gradients
+  kCombine,            ///< expert group -> stage: sums, or gradients
+};
+[[nodiscard]] std::string_view name_of(ChannelRole role);
+
+struct ChannelPlan {
+  ActorIndex actor = kNoActor;
+  ActorIndex from = kNoActor;
+  ActorIndex to = kNoActor;
+  ChannelRole role = ChannelRole::kActivation;
+  std::int32_t credits = 1;        ///< messages that may wait at the receiver
+  std::int64_t message_bytes = 0;  ///< of tensors one message makes wait there, at most
+};
+
+struct StagePlan {
+  ActorIndex actor = kNoActor;
+  std::int32_t pipeline_rank = 0;
+  std::int32_t layer_first = 0;  ///< main layers [layer_first, layer_last)
+  std::int32_t layer_last = 0;
+  bool is_first = false;                ///< holds the embedding
+  bool is_last = false;                 ///< holds final norm, head and all MTP depths
+  std::int32_t activation_credits = 1;  ///< micro-batches that may be between forward and backward
+  std::vector<ActorIndex> expert_groups;  ///< in order of their first expert
+  Program program;                        ///< of a training step
+};
+
+struct ExpertGroupPlan {
+  ActorIndex actor = kNoActor;
+  std::int32_t pipeline_rank = 0;
+  std::int32_t expert_rank = 0;
+  std::int32_t expert_first = 0;
+  std::int32_t expert_count = 0;
+};
+
+/// Bytes on one rank, by use.
+struct RankMemory {
+  std::int64_t weights = 0;  ///< compute copies and packed panels
+  std::int64_t master = 0;   ///< fp32 weights that are not the compute copy
+  std::int64_t gradients = 0;
+  std::int64_t optimizer = 0;
+  std::int64_t activations = 0;  ///< kept between forward and backward at the schedule's peak
+  std::int64_t buffers = 0;      ///< channels at full credit, and kernels' scratch
+  [[nodiscard]] std::int64_t total() const {
+    return weights + master + gradients + optimizer + activations + buffers;
+  }
+};
+
+struct PlanOptions {
+  std::int32_t pipeline_parallel_size = 1;
+  std::int32_t expert_parallel_size = 1;
+  std::string schedule = "1f1b";
+  std::int32_t run_ahead = 1;         ///< passes that may start before the oldest one ends
+  std::int32_t micro_batches = 1;     ///< of a training step
+  std::int32_t micro_batch_size = 1;  ///< sequences
+  std::int32_t sequence_length = 1;
+  bool training = true;
+};
+
+struct Plan {
+  PlanOptions options;
+  std::vector<ActorPlan> actors;
+  ActorIndex supervisor = kNoActor, source = kNoActor, reducer = kNoActor, sink = kNoActor,
+             checkpointer = kNoActor;
+  std::vector<StagePlan> stages;               ///< by pipeline rank
+  std::vector<ExpertGroupPlan> expert_groups;  ///< by pipeline rank, then expert rank
+  std::vector<ChannelPlan> channels;
+  std::vector<RankMemory> memory;  ///< by rank
+
+  [[nodiscard]] std::int32_t ranks() const {
+    return options.pipeline_parallel_size * options.expert_parallel_size;
+  }
+  /// The channel from one actor to another with a role, or null.
+  [[nodiscard]] const ChannelPlan* channel(ActorIndex from, ActorIndex to, ChannelRole role) const;
+};
+
+/// Main layers split into contiguous runs of nearly equal work (forward operations per token, head
+/// and MTP counted to the last stage, embedding to the first). Every stage gets at least one layer.
+/// Returns the first layer of each stage, then the number of layers.
+[[nodiscard]] std::vector<std::int32_t> partition_layers(const ModelSummary& model,
+                                                         std::int32_t stages);
+
+/// Errors: more stages than layers, expert_parallel_size that does not divide the experts, unknown
+/// schedule.
+[[nodiscard]] Result<Plan> make_plan(const ModelSummary& model, const PlanOptions& options);
+
+/// For people: actors, channels, programs, memory per rank.
+[[nodiscard]] std::string to_string(const Plan& plan);
+
+}  // namespace sluice::graph
