@@ -1,0 +1,30 @@
+// The kernel sets behind kernels/attention/attention.hpp. Arguments are checked by the caller.
+#pragma once
+
+#include "kernels/attention/attention.hpp"
+#include "kernels/cpu/lanes_math.hpp"
+
+namespace sluice::kernels {
+
+struct AttentionKernels {
+  decltype(&attention) forward;
+  decltype(&attention_backward) backward;
+  decltype(&latent_attention) latent;
+};
+
+namespace reference {
+extern const AttentionKernels kAttentionKernels;
+}
+namespace avx2 {
+extern const AttentionKernels kAttentionKernels;
+}
+namespace avx512 {
+extern const AttentionKernels kAttentionKernels;
+}
+
+/// ln of the sum of a row's exponentials, from the row's maximum and the sum relative to it.
+[[nodiscard]] inline float log_sum_exp_of(float maximum, float sum) {
+  return static_cast<float>(static_cast<double>(maximum) + lane_log(static_cast<double>(sum)));
+}
+
+}  // namespace sluice::kernels
