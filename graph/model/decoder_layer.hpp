@@ -13,7 +13,7 @@
 #pragma once
 
 #include <memory>
-#include <optional>
+#include <span>
 #include <vector>
 
 #include "graph/model/batch.hpp"
@@ -108,6 +108,16 @@ class DecoderLayer {
 
  private:
   struct Weights;
+  [[nodiscard]] Routing choose_experts(const kernels::ComputeContext& context,
+                                       const Tensor& normed);
+  /// Residual, norm and gate behind either form of attention; `attention` becomes the hidden state.
+  Attended after_attention(const kernels::ComputeContext& context, const Batch& batch,
+                           const Tensor& x, Tensor attention, bool keep, Saved& saved);
+  /// Adds to dnormed what comes through the gate's weights and the balance loss.
+  void gate_backward(const kernels::ComputeContext& context,
+                     std::span<const ExpertGradients* const> groups, float balance_gradient,
+                     const Tensor& dnormed, Saved& saved);
+
   std::shared_ptr<const ModelConstants> constants_;
   std::unique_ptr<Weights> weights_;
 };

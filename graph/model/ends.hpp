@@ -2,49 +2,33 @@
 // multi-token prediction.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "graph/model/decoder_layer.hpp"
+#include "graph/model/norm.hpp"
 
 namespace sluice::model {
 
 /// model.embed_tokens.
 class Embedding {
  public:
-  Embedding(std::shared_ptr<const ModelConstants> constants, ParameterSet& set);
+  Embedding(const std::shared_ptr<const ModelConstants>& constants, ParameterSet& set);
   /// tokens i32 [T] -> [T, H].
   Tensor forward(const kernels::ComputeContext& context, const Tensor& tokens);
   /// gradient.row(token) += dx.row, in row order.
   void backward(const kernels::ComputeContext& context, const Tensor& tokens, const Tensor& dx);
 
  private:
-  std::shared_ptr<const ModelConstants> constants_;
-  ParameterSet* set_;
-  std::size_t table_;
-};
-
-/// An RMSNorm with a weight of its own over rows of width H (model.norm, shared_head.norm, ...).
-class Norm {
- public:
-  struct Saved {
-    Tensor x, inverse_rms, dy;
-  };
-  Norm(std::shared_ptr<const ModelConstants> constants, std::string name, ParameterSet& set);
-  Tensor forward(const kernels::ComputeContext& context, const Tensor& x, bool keep, Saved& saved);
-  Tensor backward_input(const kernels::ComputeContext& context, const Tensor& dy, Saved& saved);
-  void backward_weights(const kernels::ComputeContext& context, Saved& saved);
-
- private:
-  std::shared_ptr<const ModelConstants> constants_;
-  ParameterSet* set_;
-  std::size_t weight_;
+  Recipe recipe_;
+  Tensor table_, gradient_;
 };
 
 /// lm_head and the cross entropy, in blocks of rows so that logits of the whole micro-batch never
 /// exist at once.
 class Head {
  public:
-  Head(std::shared_ptr<const ModelConstants> constants, ParameterSet& set);
+  Head(const std::shared_ptr<const ModelConstants>& constants, ParameterSet& set);
   /// h [T, H] -> logits fp32 [T, V].
   Tensor logits(const kernels::ComputeContext& context, const Tensor& h);
   struct Loss {
@@ -55,9 +39,12 @@ class Head {
   /// is added, both scaled by `dloss` (d(total)/d(loss of one row)).
   Loss loss(const kernels::ComputeContext& context, const Tensor& h, const Tensor& targets,
             bool gradient, float dloss);
+  /// Rows whose logits exist at one time in `loss`.
+  [[nodiscard]] static std::int64_t rows_in_block(std::int64_t vocab_size);
 
  private:
-  std::shared_ptr<const ModelConstants> constants_;
+  struct Block;  // rows whose logits exist at one time
+  void block_loss(const kernels::ComputeContext& context, const Block& block, float dloss);
   Linear head_;
 };
 
@@ -67,8 +54,9 @@ class MtpModule {
  public:
   struct Saved {
     Norm::Saved enorm, hnorm, output;
-    Tensor joined, djoined_output;
-    DecoderLayer::SavedPtr layer;
+    Tensor joined;                 ///< [T, 2H]: enorm(embedding) | hnorm(h)
+    Tensor dz;                     ///< of the decoder layer's input, for eh_proj
+    DecoderLayer::SavedPtr layer;  ///< the caller's: made with DecoderLayer::make_saved
   };
   /// depth counts from 1; its layer id is num_hidden_layers + depth - 1.
   MtpModule(std::shared_ptr<const ModelConstants> constants, std::int64_t depth, ParameterSet& set);
@@ -91,7 +79,6 @@ class MtpModule {
   void backward_weights(const kernels::ComputeContext& context, Saved& saved);
 
  private:
-  std::shared_ptr<const ModelConstants> constants_;
   Norm enorm_, hnorm_;
   Linear eh_proj_;
   DecoderLayer layer_;

@@ -1,10 +1,16 @@
 // Multi-head latent attention (report 2.1.1): the naive form for training, the absorbed form over a
 // latent cache.
+//
+// Everything that reads the block's input is one matrix: [q_a_proj or, without a query latent,
+// q_proj | kv_a_proj_with_mqa], so x is read by one product and its gradient written by one.
 #pragma once
 
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "graph/model/batch.hpp"
+#include "graph/model/norm.hpp"
 #include "kernels/attention/attention.hpp"
 
 namespace sluice::model {
@@ -21,13 +27,15 @@ class Mla {
  public:
   /// Kept from forward to backward.
   struct Saved {
-    Tensor x;  ///< the normed input of the block
-    Tensor q_latent, q_inverse_rms, q_normed, q;
-    Tensor kv_latent, kv_inverse_rms, kv_normed,
-        kv;  ///< kv_latent: [T, rank + rope], k_rope rotated in place
+    Tensor x;          ///< [T, H], the normed input of the block
+    Tensor projected;  ///< [T, query columns | kv_lora_rank | rope]; k_rope (and queries without a
+                       ///< latent) rotated in place
+    Tensor q_normed, q;    ///< with a query latent: [T, q_lora_rank], [T, heads · qk_head_dim]
+    Tensor kv_normed, kv;  ///< [T, kv_lora_rank], [T, heads · (nope + value)]
     Tensor out, log_sum_exp;
+    Norm::Saved q_norm, kv_norm;
     // Gradients of the linear maps' outputs, from backward_input to backward_weights.
-    Tensor dout, dq, dq_latent, dkv, dkv_latent, dq_normed, dkv_normed;
+    Tensor dy, dprojected, dq, dkv;
   };
 
   Mla(std::shared_ptr<const ModelConstants> constants, const std::string& prefix,
@@ -45,12 +53,42 @@ class Mla {
   void backward_weights(const kernels::ComputeContext& context, Saved& saved);
 
  private:
+  [[nodiscard]] bool has_q_latent() const { return constants_->config.q_lora_rank > 0; }
+  /// Columns of `projected`: queries or their latent, then the key-value latent, then k_rope.
+  [[nodiscard]] std::int64_t query_columns() const;
+  [[nodiscard]] TensorView latent_of(const Tensor& projected) const;
+  [[nodiscard]] TensorView k_rope_of(const Tensor& projected) const;
+  [[nodiscard]] TensorView query_latent_of(const Tensor& projected) const;
+  [[nodiscard]] TensorView queries_of(const Tensor& projected, const Tensor& q) const;
+
+  /// projected, and queries where they come through a latent; unrotated.
+  void project(const kernels::ComputeContext& context, const Tensor& x, bool keep, Saved& saved);
+  void rotate_queries(const kernels::ComputeContext& context, const Batch& batch, bool inverse,
+                      TensorView q) const;
+  void rotate_key(const kernels::ComputeContext& context, const Batch& batch, bool inverse,
+                  TensorView k_rope) const;
+  [[nodiscard]] kernels::AttentionDesc desc(const Batch& batch) const;
+  /// Backward through o_proj, attention and rotation; then from dq and dkv to dprojected.
+  void backward_core(const kernels::ComputeContext& context, const Batch& batch, const Tensor& dy,
+                     Saved& saved);
+  void backward_latents(const kernels::ComputeContext& context, Saved& saved);
+  /// The cache's new rows: normed latent, rotated key.
+  void append(const kernels::ComputeContext& context, const Batch& batch, const Tensor& projected,
+              LatentCache& cache);
+  /// Queries (rotated) -> heads' outputs: W^UK absorbed into the queries, W^UV applied to what
+  /// attention over the latents returns.
+  Tensor attend_absorbed(const kernels::ComputeContext& context, TensorView q,
+                         const LatentCache& cache);
+  /// Packs W^UK and W^UV of every head, once per version of the weights.
+  void pack_absorbed(const kernels::ComputeContext& context);
+
   std::shared_ptr<const ModelConstants> constants_;
-  bool has_q_latent_;
-  Linear q_a_, q_b_, kv_a_, kv_b_, o_;
   const ParameterSet* set_;
-  std::size_t q_a_norm_ = 0, kv_a_norm_ = 0;  ///< indices in the set
-  ParameterSet* mutable_set_;
+  Linear in_, q_b_, kv_b_, o_;
+  std::unique_ptr<Norm> q_norm_;  ///< null without a query latent
+  std::unique_ptr<Norm> kv_norm_;
+  std::vector<kernels::PackedB> absorbed_keys_, absorbed_values_;  ///< by head; decoding only
+  std::uint64_t absorbed_version_ = 0;
 };
 
 }  // namespace sluice::model

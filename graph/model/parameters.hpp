@@ -6,8 +6,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "graph/model/config.hpp"
@@ -29,6 +31,10 @@ enum class ParameterKind {
   kGateBias,  ///< e_score_correction_bias: moved by the load, no gradient, always fp32
 };
 
+/// What kernels read of a matrix: in the recipe's type, or the fp32 master weights whatever the
+/// recipe (the gate).
+enum class ComputeCopy { kRecipe, kMaster };
+
 /// One tensor of the checkpoint. All tensors share `shape`; those that do not apply are empty.
 struct Parameter {
   std::string name;  ///< "model.layers.3.self_attn.o_proj.weight"
@@ -43,9 +49,12 @@ struct Parameter {
 /// What an owner's parameters are for; decides which tensors exist.
 enum class ParameterUse { kTraining, kInference };
 
+/// Neither copied nor moved: layers hold its address.
 class ParameterSet {
  public:
   ParameterSet(Recipe recipe, ParameterUse use) : recipe_(recipe), use_(use) {}
+  ParameterSet(const ParameterSet&) = delete;
+  ParameterSet& operator=(const ParameterSet&) = delete;
 
   [[nodiscard]] Recipe recipe() const { return recipe_; }
   [[nodiscard]] ParameterUse use() const { return use_; }
@@ -54,33 +63,48 @@ class ParameterSet {
   [[nodiscard]] Parameter* find(std::string_view name);
 
   /// Adds one parameter with storage of its own, and returns its index.
-  std::size_t add(std::string name, ParameterKind kind, Shape shape);
+  std::size_t add(std::string name, ParameterKind kind, Shape shape,
+                  ComputeCopy copy = ComputeCopy::kRecipe);
   /// Adds matrices stacked along rows in one storage ([sum of rows, columns]); returns the index of
-  /// the first. The whole is reached through `stacked`.
+  /// the first. The whole is reached through `whole`.
   std::size_t add_stacked(std::span<const std::string> names, std::span<const std::int64_t> rows,
                           std::int64_t columns);
   struct Whole {
     Tensor compute;
     Tensor gradient;
   };
-  [[nodiscard]] Whole whole(std::size_t first, std::size_t count) const;
+  /// The storage of the parameter or stack whose first index is `first`.
+  [[nodiscard]] Whole whole(std::size_t first) const;
 
-  /// Standard normal times initializer_range, keyed by (seed, name, index), so independent of the
-  /// layout; norms 1, biases 0.
+  /// Master weights: standard normal times initializer_range, keyed by (seed, name, index), so
+  /// independent of the layout; norms 1, biases 0. `refresh_compute` comes after.
   void initialize(const ModelConfig& config, std::uint64_t seed);
-  /// BF16 copies from the master weights (bf16 recipe; nothing to do for fp32). Layers repack on
-  /// their next use when `version` changed.
+  /// After the master weights were written (initialised, loaded): makes the BF16 copies (bf16
+  /// recipe) and a new version.
   void refresh_compute(const kernels::ComputeContext& context);
+  /// Counts changes of the weights: layers repack on their next use when it moved. An optimizer
+  /// that wrote master and compute weights calls `bump_version`.
   [[nodiscard]] std::uint64_t version() const { return version_; }
   void bump_version() { ++version_; }
   void clear_gradients(const kernels::ComputeContext& context);
 
+  /// Of all tensors held: weights, copies, gradients, moments.
   [[nodiscard]] std::size_t size_bytes() const;
 
  private:
+  /// One storage: a parameter's, or a stack's.
+  struct Block {
+    std::size_t first = 0;
+    Tensor master, compute, gradient, m, v;
+  };
+  [[nodiscard]] Block make_block(ParameterKind kind, Shape shape, ComputeCopy copy) const;
+  std::size_t append(Parameter parameter);
+
   Recipe recipe_;
   ParameterUse use_;
   std::vector<Parameter> parameters_;
+  std::vector<Block> blocks_;  // ascending by first
+  std::map<std::string, std::size_t, std::less<>> index_;
   std::uint64_t version_ = 1;
 };
 
@@ -89,14 +113,15 @@ class ParameterSet {
 class Linear {
  public:
   Linear() = default;
-  /// Over one parameter, or `count` stacked ones beginning at `first`.
-  Linear(ParameterSet& set, std::size_t first, std::size_t count = 1);
+  /// Over the parameter or the stack that begins at index `first`.
+  Linear(const ParameterSet& set, std::size_t first);
 
   [[nodiscard]] std::int64_t inputs() const { return weight_.shape()[1]; }
   [[nodiscard]] std::int64_t outputs() const { return weight_.shape()[0]; }
   /// x [T, K] -> y [T, N].
   void forward(const kernels::ComputeContext& context, TensorView x, TensorView y);
-  /// dy [T, N] -> dx [T, K]; added to dx (fp32 only) with accumulate.
+  /// dy [T, N] -> dx [T, K]; added to dx (fp32 only) with accumulate. dx may be BF16 where the
+  /// weights are fp32 (the gate).
   void backward_input(const kernels::ComputeContext& context, TensorView dy, TensorView dx,
                       bool accumulate = false);
   /// gradient [N, K] += dyᵀ · x.
@@ -104,6 +129,8 @@ class Linear {
 
   [[nodiscard]] const Tensor& weight() const { return weight_; }
   [[nodiscard]] const Tensor& gradient() const { return gradient_; }
+  /// Wᵀ and W as right operands; packed now if the weights changed since. Inference never asks for
+  /// the second, so it never takes that memory.
   [[nodiscard]] const kernels::PackedB& packed_forward(const kernels::ComputeContext& context);
   [[nodiscard]] const kernels::PackedB& packed_backward(const kernels::ComputeContext& context);
 
