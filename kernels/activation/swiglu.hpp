@@ -14,6 +14,7 @@ void swiglu(const ComputeContext& context, TensorView gate_up, std::span<const f
             TensorView y);
 
 /// dy [T, F] -> dgate_up [T, 2·F] and, where row_weight is given, drow_weight [T] (overwritten).
+/// dgate_up may be the memory of gate_up.
 void swiglu_backward(const ComputeContext& context, TensorView gate_up,
                      std::span<const float> row_weight, TensorView dy, TensorView dgate_up,
                      std::span<float> drow_weight);
