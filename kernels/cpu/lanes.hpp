@@ -78,6 +78,8 @@ SLUICE_INLINE Lanes power_of_two(Lanes n) {
 SLUICE_INLINE Lanes select_nan(Lanes x, Lanes y) {  // NaN lanes of x stay, others are y
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(x.v, x.v, _CMP_UNORD_Q), y.v, x.v)};
 }
+/// Lanes 2i and 2i+1 exchanged.
+SLUICE_INLINE Lanes swap_pairs(Lanes a) { return {_mm512_permute_ps(a.v, 0xb1)}; }
 SLUICE_INLINE __m256 low_half(Lanes a) { return _mm512_castps512_ps256(a.v); }
 SLUICE_INLINE __m256 high_half(Lanes a) { return _mm512_extractf32x8_ps(a.v, 1); }
 
@@ -185,10 +187,25 @@ SLUICE_INLINE Lanes select_nan(Lanes x, Lanes y) {  // NaN lanes of x stay, othe
   return {_mm256_blendv_ps(y.lo, x.lo, _mm256_cmp_ps(x.lo, x.lo, _CMP_UNORD_Q)),
           _mm256_blendv_ps(y.hi, x.hi, _mm256_cmp_ps(x.hi, x.hi, _CMP_UNORD_Q))};
 }
+/// Lanes 2i and 2i+1 exchanged.
+SLUICE_INLINE Lanes swap_pairs(Lanes a) {
+  return {_mm256_permute_ps(a.lo, 0xb1), _mm256_permute_ps(a.hi, 0xb1)};
+}
 SLUICE_INLINE __m256 low_half(Lanes a) { return a.lo; }
 SLUICE_INLINE __m256 high_half(Lanes a) { return a.hi; }
 
 #endif
+
+/// The first n lanes from memory (n >= 1; 16 and more: all), zeros behind.
+template <class T>
+SLUICE_INLINE Lanes load_up_to(const T* p, std::int64_t n) {
+  return n >= kLanes ? load(p) : load_first(p, n);
+}
+template <class T>
+SLUICE_INLINE void store_up_to(T* p, Lanes a, std::int64_t n) {
+  if (n >= kLanes) return store(p, a);
+  store_first(p, a, n);
+}
 
 /// The fixed tree: +8, +4, +2, +1.
 SLUICE_INLINE float fold_sum(Lanes a) {

@@ -23,6 +23,35 @@ using LaneArray = std::array<float, kLanes>;
   return lanes[0];
 }
 
+/// The same tree for the maximum, a > b ? a : b.
+[[nodiscard]] inline float fold_max(LaneArray lanes) {
+  for (std::size_t half = 8; half >= 1; half /= 2) {
+    for (std::size_t j = 0; j < half; ++j) {
+      lanes[j] = lanes[j] > lanes[j + half] ? lanes[j] : lanes[j + half];
+    }
+  }
+  return lanes[0];
+}
+
+/// A row's sum of products: element i goes to lane i mod 16; the last lanes of a row whose length
+/// is no multiple of 16 get zeros.
+class LaneSum {
+ public:
+  void add_product(std::int64_t i, float a, float b) {
+    float& lane = lanes_[static_cast<std::size_t>(i % kLanes)];
+    lane = std::fma(a, b, lane);
+  }
+  void add(std::int64_t i, float a) { lanes_[static_cast<std::size_t>(i % kLanes)] += a; }
+  /// Of a row of `length` elements.
+  [[nodiscard]] float total(std::int64_t length) {
+    for (std::int64_t i = length; i % kLanes != 0; ++i) add(i, 0.0f);
+    return fold_sum(lanes_);
+  }
+
+ private:
+  LaneArray lanes_{};
+};
+
 /// Coefficients of exp: e^r on |r| <= ln2/2, degree 6 Taylor-minimax; error below 2 ulp over the
 /// clamped range.
 struct ExpConstants {
@@ -50,7 +79,7 @@ struct ExpConstants {
 }
 
 /// 1 / (1 + e^-x).
-[[nodiscard]] inline float lane_sigmoid(float x) { return 1.0f / (1.0f + lane_exp(-x)); }
+[[nodiscard]] inline float lane_sigmoid(float x) { return 1.0f / (1.0f + lane_exp(0.0f - x)); }
 
 /// Natural logarithm of a positive finite number, in fp64 without fused operations; error below
 /// 1e-15 relative to 1.
