@@ -11,12 +11,12 @@ namespace {
 
 // Null stands for the reference.
 const GemmKernelSet* choose_kernels(const ComputeContext& context, DType operands) {
-  switch (context.isa) {
-    case Isa::kReference: break;
-    case Isa::kAvx2: break;
-    case Isa::kAvx512: break;
-  }
   (void)operands;
+  switch (context.isa) {
+    case Isa::kReference: return nullptr;
+    case Isa::kAvx2: return &avx2::kGemmFloats;
+    case Isa::kAvx512: return &avx512::kGemmFloats;
+  }
   return nullptr;
 }
 

@@ -1,8 +1,327 @@
-// Blocking and threads.
+// Blocking, packing and threads: the same for every kernel set.
+//
+// Work items are blocks of C; threads take the next one from a counter. An item runs along K block
+// by block (so every element's chain stays in order), packs its block of A, and multiplies it with
+// panels of B that are either packed already or packed beside it.
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <memory>
+
+#include "kernels/gemm/gemm_heuristics.hpp"
 #include "kernels/gemm/gemm_kernel_set.hpp"
 
 namespace sluice::kernels {
-void pack_panels(const ComputeContext&, const GemmKernelSet&, const Operand&, std::int64_t,
-                 std::int64_t, std::byte*) {}
-void run_products(const ComputeContext&, const GemmKernelSet&, std::span<const Product>) {}
+namespace {
+
+constexpr std::int64_t kAlignment = 64;
+constexpr std::int64_t kItemsPerThread = 4;
+
+std::int64_t align_up(std::int64_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+GemmTile tile_of(const GemmKernelSet& kernels) {
+  return {kernels.rows, kernels.columns, kernels.k_unit, kernels.element_bytes};
+}
+
+// Calls body(i) for i in [0, count) on up to `threads` of the team, with the set's begin and end.
+template <class Body>
+void for_each_item(const ComputeContext& context, const GemmKernelSet& kernels, int threads,
+                   std::int64_t count, const Body& body) {
+  std::atomic<std::int64_t> next{0};
+  const auto work = [&](int thread) {
+    if (thread >= threads) return;
+    if (kernels.begin != nullptr) kernels.begin();
+    for (std::int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < count;
+         i = next.fetch_add(1, std::memory_order_relaxed)) {
+      body(i, thread);
+    }
+    if (kernels.end != nullptr) kernels.end();
+  };
+  if (threads == 1) return work(0);
+  context.team->run(std::ref(work));  // a reference: std::function then allocates nothing
+}
+
+// A product with its blocking, and the number of its first item among all products'.
+struct Job {
+  Product product;
+  GemmBlocking blocking;
+  std::int64_t first_item = 0;
+};
+
+// One thread's buffers: a block of A, a block of B and a tile block of C, where they are needed.
+struct ScratchLayout {
+  std::int64_t a_bytes = 0;
+  std::int64_t b_bytes = 0;
+  std::int64_t c_bytes = 0;
+
+  [[nodiscard]] std::int64_t bytes() const { return a_bytes + b_bytes + c_bytes; }
+};
+
+class Item {
+ public:
+  Item(const GemmKernelSet& kernels, const Job& job, std::int64_t index, std::byte* scratch,
+       const ScratchLayout& layout)
+      : kernels_(kernels),
+        p_(job.product),
+        k_block_(job.blocking.k_block),
+        a_(scratch),
+        b_(scratch + layout.a_bytes) {
+    const GemmBlocking& b = job.blocking;
+    const std::int64_t m_block = index % b.m_blocks;  // neighbours share a block of B
+    const std::int64_t n_block = index / b.m_blocks;
+    first_row_ = b.first_m_tile(m_block) * kernels.rows;
+    rows_ = std::min(b.first_m_tile(m_block + 1) * kernels.rows, p_.m()) - first_row_;
+    first_column_ = b.first_n_tile(n_block) * kernels.columns;
+    columns_ = std::min(b.first_n_tile(n_block + 1) * kernels.columns, p_.n()) - first_column_;
+    if (p_.c.dtype == DType::kBF16) {
+      c_ = reinterpret_cast<float*>(scratch + layout.a_bytes + layout.b_bytes);
+      c_stride_ = columns_;
+    } else {
+      c_ = static_cast<float*>(p_.c.data) + first_row_ * p_.c.row_stride + first_column_;
+      c_stride_ = p_.c.row_stride;
+    }
+  }
+
+  void run() const {
+    std::int64_t k = 0;
+    do {  // once even for K = 0: C becomes zero
+      const std::int64_t length = std::min(k_block_, p_.k - k);
+      pack_a(k, length);
+      if (p_.b_panels == nullptr) pack_b(k, length);
+      multiply(k, length);
+      k += length;
+    } while (k < p_.k);
+    if (p_.c.dtype == DType::kBF16) round();
+  }
+
+  [[nodiscard]] static std::int64_t a_panel_stride(const GemmKernelSet& kernels,
+                                                   std::int64_t padded_k) {
+    return align_up(kernels.rows * padded_k * kernels.element_bytes + GemmKernelSet::kSlackBytes);
+  }
+
+ private:
+  void pack_a(std::int64_t k, std::int64_t length) const {
+    const std::int64_t padded = kernels_.padded_k(length);
+    kernels_.pack_a({.operand = &p_.a,
+                     .first_line = first_row_,
+                     .lines = rows_,
+                     .all_lines = p_.m(),
+                     .first_k = k,
+                     .k = length,
+                     .padded_k = padded,
+                     .width = kernels_.rows,
+                     .last_width = (rows_ - 1) % kernels_.rows + 1,
+                     .out = a_,
+                     .panel_stride = a_panel_stride(kernels_, padded)});
+  }
+
+  void pack_b(std::int64_t k, std::int64_t length) const {
+    const std::int64_t padded = kernels_.padded_k(length);
+    const std::int64_t last = (columns_ - 1) % kernels_.columns + 1;
+    kernels_.pack_b({.operand = &p_.b,
+                     .first_line = first_column_,
+                     .lines = columns_,
+                     .all_lines = p_.n(),
+                     .first_k = k,
+                     .k = length,
+                     .padded_k = padded,
+                     .width = kernels_.columns,
+                     .last_width = kernels_.panel_width(last),
+                     .out = b_,
+                     .panel_stride = kernels_.columns * padded * kernels_.element_bytes});
+  }
+
+  // Where the panel of B that starts at this column of the item holds index k.
+  [[nodiscard]] const std::byte* b_panel(std::int64_t column, std::int64_t k,
+                                         std::int64_t padded) const {
+    if (p_.b_panels == nullptr) return b_ + column * padded * kernels_.element_bytes;
+    const std::int64_t at = first_column_ + column;
+    const std::int64_t width = kernels_.panel_width(p_.n() - at);
+    return p_.b_panels + (at * kernels_.padded_k(p_.k) + k * width) * kernels_.element_bytes;
+  }
+
+  void multiply(std::int64_t k, std::int64_t length) const {
+    const std::int64_t padded = kernels_.padded_k(length);
+    const std::int64_t a_stride = a_panel_stride(kernels_, padded);
+    TileJob tile{.k = padded, .c_stride = c_stride_, .load = p_.accumulate || k > 0};
+    for (std::int64_t column = 0; column < columns_; column += kernels_.columns) {
+      tile.columns = std::min(kernels_.columns, columns_ - column);
+      tile.b = b_panel(column, k, padded);
+      tile.a = a_;
+      for (std::int64_t row = 0; row < rows_; row += kernels_.rows) {
+        tile.rows = std::min(kernels_.rows, rows_ - row);
+        tile.c = c_ + row * c_stride_ + column;
+        kernels_.tile(tile);
+        tile.a += a_stride;
+      }
+    }
+  }
+
+  void round() const {
+    const MatrixView<BF16> out = p_.c.as<BF16>();
+    for (std::int64_t row = 0; row < rows_; ++row) {
+      kernels_.round(c_ + row * c_stride_, out.row(first_row_ + row) + first_column_, columns_);
+    }
+  }
+
+  const GemmKernelSet& kernels_;
+  const Product& p_;
+  std::int64_t k_block_;
+  std::byte* a_;
+  std::byte* b_;
+  float* c_ = nullptr;
+  std::int64_t c_stride_ = 0;
+  std::int64_t first_row_ = 0;
+  std::int64_t rows_ = 0;
+  std::int64_t first_column_ = 0;
+  std::int64_t columns_ = 0;
+};
+
+void widen(ScratchLayout& layout, const GemmKernelSet& kernels, const Job& job) {
+  const GemmBlocking& b = job.blocking;
+  const std::int64_t columns = b.n_tiles_max() * kernels.columns;
+  const std::int64_t a_bytes = b.m_tiles_max() * Item::a_panel_stride(kernels, b.k_block);
+  layout.a_bytes = std::max(layout.a_bytes, align_up(a_bytes));
+  if (job.product.b_panels == nullptr) {
+    layout.b_bytes =
+        std::max(layout.b_bytes, align_up(columns * b.k_block * kernels.element_bytes));
+  }
+  if (job.product.c.dtype == DType::kBF16) {
+    const std::int64_t elements = b.m_tiles_max() * kernels.rows * columns;
+    layout.c_bytes =
+        std::max(layout.c_bytes, align_up(elements * static_cast<std::int64_t>(sizeof(float))));
+  }
+}
+
+// Jobs, blockings and buffers of one call; a block from the pool holds them all.
+class Run {
+ public:
+  Run(const ComputeContext& context, const GemmKernelSet& kernels,
+      std::span<const Product> products)
+      : context_(context),
+        kernels_(kernels),
+        job_storage_(context.allocator->allocate(products.size() * sizeof(Job))),
+        jobs_(reinterpret_cast<Job*>(job_storage_.get()), products.size()) {
+    std::uninitialized_value_construct(jobs_.begin(), jobs_.end());
+    threads_ = count_threads(products);
+    const std::int64_t wanted =
+        threads_ == 1 ? 1 : threads_ * kItemsPerThread / static_cast<std::int64_t>(jobs_.size());
+    for (std::size_t i = 0; i < jobs_.size(); ++i) add(jobs_[i], products[i], wanted);
+    const std::int64_t bytes = layout_.bytes() * threads_;
+    scratch_ = context.allocator->allocate(static_cast<std::size_t>(bytes));
+  }
+
+  void run() const {
+    for_each_item(context_, kernels_, threads_, items_, [this](std::int64_t i, int thread) {
+      const Job& job = job_of(i);
+      Item(kernels_, job, i - job.first_item, scratch_.get() + thread * layout_.bytes(), layout_)
+          .run();
+    });
+  }
+
+ private:
+  [[nodiscard]] int count_threads(std::span<const Product> products) const {
+    double operations = 0;
+    double bytes = 0;
+    for (const Product& p : products) {
+      const auto m = static_cast<double>(p.m());
+      const auto n = static_cast<double>(p.n());
+      const auto k = static_cast<double>(p.k);
+      operations += 2 * m * n * k;
+      bytes += (m * k + k * n + m * n) * static_cast<double>(kernels_.element_bytes);
+    }
+    return choose_threads(operations, bytes, context_.team->threads());
+  }
+
+  void add(Job& job, const Product& product, std::int64_t items_wanted) {
+    const GemmShape shape{product.m(), product.n(), product.k, product.b_panels != nullptr};
+    job.product = product;
+    job.blocking = choose_blocking(shape, tile_of(kernels_), cache_sizes(), items_wanted);
+    job.first_item = items_;
+    items_ += job.blocking.items();
+    if (job.blocking.items() > 0) widen(layout_, kernels_, job);
+  }
+
+  [[nodiscard]] const Job& job_of(std::int64_t item) const {
+    const auto behind =
+        std::upper_bound(jobs_.begin(), jobs_.end(), item,
+                         [](std::int64_t i, const Job& job) { return i < job.first_item; });
+    return *std::prev(behind);
+  }
+
+  const ComputeContext& context_;
+  const GemmKernelSet& kernels_;
+  std::shared_ptr<std::byte> job_storage_;  // shared: what Allocator returns
+  std::span<Job> jobs_;
+  std::shared_ptr<std::byte> scratch_;
+  ScratchLayout layout_;
+  std::int64_t items_ = 0;
+  int threads_ = 1;
+};
+
+// B is packed once for all threads when several blocks of rows would each pack it again.
+bool shares_panels(const ComputeContext& context, const GemmKernelSet& kernels, const Product& p) {
+  const GemmShape shape{p.m(), p.n(), p.k, false};
+  const std::int64_t wanted =
+      context.team->threads() == 1 ? 1 : context.team->threads() * kItemsPerThread;
+  return choose_blocking(shape, tile_of(kernels), cache_sizes(), wanted).m_blocks > 1;
+}
+
+void run_with_shared_panels(const ComputeContext& context, const GemmKernelSet& kernels,
+                            const Product& product) {
+  const std::int64_t step = choose_shared_columns(product.k, tile_of(kernels), cache_sizes());
+  const std::int64_t widest = kernels.padded_n(std::min(step, product.n()));
+  const std::int64_t bytes = widest * kernels.padded_k(product.k) * kernels.element_bytes;
+  const std::shared_ptr<std::byte> panels =
+      context.allocator->allocate(static_cast<std::size_t>(bytes));
+  for (std::int64_t first = 0; first < product.n(); first += step) {
+    Product part = product;
+    part.c = product.c.columns_from(first, std::min(step, product.n() - first));
+    const std::int64_t start = product.b.k_along_row ? first * product.b.row_stride : first;
+    part.b.data += start * static_cast<std::int64_t>(product.b.size_of_element());
+    pack_panels(context, kernels, part.b, product.k, part.n(), panels.get());
+    part.b_panels = panels.get();
+    Run(context, kernels, {&part, 1}).run();
+  }
+}
+
+}  // namespace
+
+void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, const Operand& b,
+                 std::int64_t k, std::int64_t n, std::byte* panels) {
+  constexpr std::int64_t kPanelsAtOnce = 4;
+  const std::int64_t step = kPanelsAtOnce * kernels.columns;
+  const std::int64_t padded = kernels.padded_k(k);
+  const std::int64_t column_bytes = padded * kernels.element_bytes;
+  const int threads =
+      choose_threads(0, 2.0 * static_cast<double>(n * column_bytes), context.team->threads());
+  for_each_item(context, kernels, threads, (n + step - 1) / step, [&](std::int64_t i, int) {
+    const std::int64_t first = i * step;
+    const std::int64_t columns = std::min(step, n - first);
+    kernels.pack_b({.operand = &b,
+                    .first_line = first,
+                    .lines = columns,
+                    .all_lines = n,
+                    .first_k = 0,
+                    .k = k,
+                    .padded_k = padded,
+                    .width = kernels.columns,
+                    .last_width = kernels.panel_width((columns - 1) % kernels.columns + 1),
+                    .out = panels + first * column_bytes,
+                    .panel_stride = kernels.columns * column_bytes});
+  });
+}
+
+void run_products(const ComputeContext& context, const GemmKernelSet& kernels,
+                  std::span<const Product> products) {
+  if (products.empty()) return;
+  if (products.size() == 1 && products[0].b_panels == nullptr &&
+      shares_panels(context, kernels, products[0])) {
+    return run_with_shared_panels(context, kernels, products[0]);
+  }
+  Run(context, kernels, products).run();
+}
+
 }  // namespace sluice::kernels

@@ -10,8 +10,9 @@
 
 namespace sluice::kernels {
 
-/// Lines [first_line, first_line + lines) and K [first_k, first_k + k) of an operand into one
-/// panel.
+/// Lines [first_line, first_line + lines) and K [first_k, first_k + k) of an operand into panels of
+/// `width` lines (the last one of `last_width`), `panel_stride` bytes apart. K behind `k` is zero
+/// up to padded_k; lines behind `lines` hold anything.
 struct PackJob {
   const Operand* operand = nullptr;
   std::int64_t first_line = 0;
@@ -19,8 +20,16 @@ struct PackJob {
   std::int64_t all_lines = 0;  ///< of the operand: what may be read past the job
   std::int64_t first_k = 0;
   std::int64_t k = 0;
-  std::int64_t width = 0;  ///< of the panel; lines behind `lines` are zeros
+  std::int64_t padded_k = 0;
+  std::int64_t width = 0;
+  std::int64_t last_width = 0;
   std::byte* out = nullptr;
+  std::int64_t panel_stride = 0;
+
+  [[nodiscard]] std::int64_t panels() const { return (lines + width - 1) / width; }
+  [[nodiscard]] std::int64_t panel_width(std::int64_t panel) const {
+    return panel + 1 == panels() ? last_width : width;
+  }
 };
 
 /// C tile [rows, columns] (+)= a panel of A times a panel of B.
@@ -61,17 +70,21 @@ struct GemmKernelSet {
     const std::int64_t full = n / columns * columns;
     return full == n ? full : full + panel_width(n - full);
   }
-  /// Packing may write this many bytes past a panel.
+  /// Packing A may write this many bytes past a panel; packing B never does.
   static constexpr std::int64_t kSlackBytes = 64;
 };
 
 /// Bytes between neighbouring buffers of two threads, and the alignment of panels.
 inline constexpr std::int64_t kScratchAlignment = 128;
 
-extern const GemmKernelSet kGemmAvx2;
-extern const GemmKernelSet kGemmAvx512;
-extern const GemmKernelSet kGemmAvx512Bf16;
+namespace avx2 {
+extern const GemmKernelSet kGemmFloats;
+}
+namespace avx512 {
+extern const GemmKernelSet kGemmFloats;
+extern const GemmKernelSet kGemmBf16;
 extern const GemmKernelSet kGemmAmxBf16;
+}  // namespace avx512
 
 /// All of B into panels (K not blocked), split over the team.
 void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, const Operand& b,

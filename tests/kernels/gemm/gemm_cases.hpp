@@ -26,13 +26,16 @@ class Matrix {
       for (std::int64_t c = 0; c < columns + guard; ++c) set(r, c, c < columns ? 0 : kGuardValue);
     }
   }
+  /// Uniform in [-1, 1).
   static Matrix random(DType dtype, std::int64_t rows, std::int64_t columns, std::uint64_t seed,
                        std::int64_t guard = kGuard) {
     Matrix m(dtype, rows, columns, guard);
     const Random random(seed, RandomPurpose::kTest);
     for (std::int64_t r = 0; r < rows; ++r) {
       for (std::int64_t c = 0; c < columns; ++c) {
-        m.set(r, c, random.normal(static_cast<std::uint64_t>(r * columns + c)));
+        const auto index = static_cast<std::uint64_t>(r * columns + c);
+        const std::uint32_t bits = random.block(index / 4)[index % 4];
+        m.set(r, c, std::ldexp(static_cast<float>(static_cast<std::int32_t>(bits)), -31));
       }
     }
     return m;
@@ -115,15 +118,23 @@ struct GemmCase {
   [[nodiscard]] Matrix c() const { return Matrix::random(result, m, n, 3); }
 
   [[nodiscard]] Matrix run(const ComputeContext& context) const {
-    Matrix out = c();
-    gemm(context, a().view(), a_layout, b().view(), b_layout, out.view(), accumulate);
-    return out;
+    return run(context, a(), b(), c());
   }
   [[nodiscard]] Matrix run_packed(const ComputeContext& context) const {
-    Matrix out = c();
+    return run_packed(context, a(), b(), c());
+  }
+  [[nodiscard]] Matrix run(const ComputeContext& context, const Matrix& a, const Matrix& b,
+                           const Matrix& start) const {
+    Matrix out = start.clone();
+    gemm(context, a.view(), a_layout, b.view(), b_layout, out.view(), accumulate);
+    return out;
+  }
+  [[nodiscard]] Matrix run_packed(const ComputeContext& context, const Matrix& a, const Matrix& b,
+                                  const Matrix& start) const {
+    Matrix out = start.clone();
     PackedB packed;
-    packed.pack(context, b().view(), b_layout);
-    gemm(context, a().view(), a_layout, packed, out.view(), accumulate);
+    packed.pack(context, b.view(), b_layout);
+    gemm(context, a.view(), a_layout, packed, out.view(), accumulate);
     return out;
   }
 };

@@ -1,0 +1,60 @@
+// Block sizes and thread counts of matrix products: pure functions of shape, micro-tile and
+// machine.
+//
+// A product is cut into m_blocks x n_blocks work items of whole micro-tiles; an item runs along K
+// in steps of k_block. Blocks differ by one micro-tile at most. Any choice gives the same bits.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/caches.hpp"
+
+namespace sluice::kernels {
+
+struct GemmShape {
+  std::int64_t m = 0;
+  std::int64_t n = 0;
+  std::int64_t k = 0;
+  bool b_is_packed = true;  ///< otherwise each item packs its block of B for itself
+};
+
+struct GemmTile {
+  std::int64_t rows = 1;
+  std::int64_t columns = 1;
+  std::int64_t k_unit = 1;  ///< K blocks are multiples of it
+  std::int64_t element_bytes = 4;
+};
+
+struct GemmBlocking {
+  std::int64_t m_tiles = 0;  ///< micro-tiles along M, the last one perhaps short
+  std::int64_t n_tiles = 0;
+  std::int64_t m_blocks = 0;
+  std::int64_t n_blocks = 0;
+  std::int64_t k_block = 0;  ///< > 0 even for K = 0
+
+  [[nodiscard]] std::int64_t items() const { return m_blocks * n_blocks; }
+  /// The first micro-tile of a block; that of block `m_blocks` is m_tiles.
+  [[nodiscard]] std::int64_t first_m_tile(std::int64_t block) const {
+    return block * m_tiles / m_blocks;
+  }
+  [[nodiscard]] std::int64_t first_n_tile(std::int64_t block) const {
+    return block * n_tiles / n_blocks;
+  }
+  [[nodiscard]] std::int64_t m_tiles_max() const { return (m_tiles + m_blocks - 1) / m_blocks; }
+  [[nodiscard]] std::int64_t n_tiles_max() const { return (n_tiles + n_blocks - 1) / n_blocks; }
+
+  friend bool operator==(const GemmBlocking&, const GemmBlocking&) = default;
+};
+
+/// `items_wanted`: cut finer than the caches ask for, where it pays, until there are so many.
+[[nodiscard]] GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile,
+                                           const CacheSizes& caches, std::int64_t items_wanted);
+
+/// Threads worth waking for work of so many operations on so many bytes, at most `threads`.
+[[nodiscard]] int choose_threads(double operations, double bytes, int threads);
+
+/// Columns of B to pack at a time, when all threads share the panels: a multiple of tile.columns.
+[[nodiscard]] std::int64_t choose_shared_columns(std::int64_t k, const GemmTile& tile,
+                                                 const CacheSizes& caches);
+
+}  // namespace sluice::kernels

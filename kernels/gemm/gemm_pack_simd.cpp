@@ -1,0 +1,230 @@
+// Packing: a transposition where K runs along memory rows, a copy where it runs across them.
+//
+// Stores are always whole registers: in a panel narrower than a register the surplus lands on the
+// next index of K, which is written after it, and behind the last one on the slack between panels.
+#include <algorithm>
+
+#include "kernels/gemm/gemm_pack.hpp"
+
+#define SLUICE_ISA_SOURCE "kernels/gemm/gemm_pack_simd.cpp"
+#include "kernels/cpu/for_each_isa.hpp"
+
+#ifdef SLUICE_ISA
+namespace sluice::kernels::SLUICE_ISA {
+namespace {
+
+#if SLUICE_ISA_IS_AVX512
+
+constexpr int kWords = 16;
+using Words = __m512;
+
+SLUICE_INLINE Words no_words() { return _mm512_setzero_ps(); }
+SLUICE_INLINE void store_words(float* to, Words w) { _mm512_storeu_ps(to, w); }
+SLUICE_INLINE Words load_words(const float* p) { return _mm512_loadu_ps(p); }
+SLUICE_INLINE Words load_words(const float* p, std::int64_t n) {
+  return _mm512_maskz_loadu_ps(first_lanes(n), p);
+}
+SLUICE_INLINE Words load_words(const BF16* p) { return load(p).v; }
+SLUICE_INLINE Words load_words(const BF16* p, std::int64_t n) { return load_first(p, n).v; }
+
+SLUICE_INLINE void transpose(Words (&r)[kWords]) {
+  Words t[kWords];
+  for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_ps(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 16; i += 4) {  // r[i + j]: column j of each quarter, rows i .. i + 3
+    for (int j = 0; j < 2; ++j) {
+      const __m512d low = _mm512_castps_pd(t[i + j]);
+      const __m512d high = _mm512_castps_pd(t[i + j + 2]);
+      r[i + 2 * j] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high));
+      r[i + 2 * j + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+    }
+  }
+  for (int j = 0; j < 4; ++j) {
+    const Words ab_even = _mm512_shuffle_f32x4(r[j], r[4 + j], 0x88);
+    const Words ab_odd = _mm512_shuffle_f32x4(r[j], r[4 + j], 0xdd);
+    const Words cd_even = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0x88);
+    const Words cd_odd = _mm512_shuffle_f32x4(r[8 + j], r[12 + j], 0xdd);
+    t[j] = _mm512_shuffle_f32x4(ab_even, cd_even, 0x88);
+    t[8 + j] = _mm512_shuffle_f32x4(ab_even, cd_even, 0xdd);
+    t[4 + j] = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0x88);
+    t[12 + j] = _mm512_shuffle_f32x4(ab_odd, cd_odd, 0xdd);
+  }
+  for (int i = 0; i < 16; ++i) r[i] = t[i];
+}
+
+#else
+
+constexpr int kWords = 8;
+using Words = __m256;
+
+SLUICE_INLINE Words no_words() { return _mm256_setzero_ps(); }
+SLUICE_INLINE void store_words(float* to, Words w) { _mm256_storeu_ps(to, w); }
+SLUICE_INLINE Words load_words(const float* p) { return _mm256_loadu_ps(p); }
+SLUICE_INLINE Words load_words(const float* p, std::int64_t n) {
+  return _mm256_maskload_ps(p, first_mask(n));
+}
+SLUICE_INLINE Words load_words(const BF16* p) {
+  return widen_bf16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+}
+SLUICE_INLINE Words load_words(const BF16* p, std::int64_t n) {
+  alignas(16) BF16 buffer[kWords] = {};
+  for (std::int64_t i = 0; i < n; ++i) buffer[i] = p[i];
+  return load_words(buffer);
+}
+
+SLUICE_INLINE void transpose(Words (&r)[kWords]) {
+  Words t[kWords];
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+    t[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      r[i + 2 * j] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0x44);
+      r[i + 2 * j + 1] = _mm256_shuffle_ps(t[i + j], t[i + j + 2], 0xee);
+    }
+  }
+  for (int j = 0; j < 4; ++j) {
+    t[j] = _mm256_permute2f128_ps(r[j], r[4 + j], 0x20);
+    t[4 + j] = _mm256_permute2f128_ps(r[j], r[4 + j], 0x31);
+  }
+  for (int i = 0; i < 8; ++i) r[i] = t[i];
+}
+
+#endif
+
+// How elements of memory become words. `along`: words that follow each other in one memory row;
+// `across`: one word of each of neighbouring lines, from the row (or rows) of one word of K.
+template <class Element>
+struct OneElementAWord {
+  static constexpr std::int64_t kElements = 1;
+  SLUICE_INLINE static Words along(const std::byte* row, std::int64_t k) {
+    return load_words(reinterpret_cast<const Element*>(row) + k);
+  }
+  SLUICE_INLINE static Words along(const std::byte* row, std::int64_t k, std::int64_t n) {
+    return load_words(reinterpret_cast<const Element*>(row) + k, n);
+  }
+  SLUICE_INLINE static Words across(const Operand& o, std::int64_t k, std::int64_t /*k_end*/,
+                                    std::int64_t line, std::int64_t n) {
+    const auto* p = reinterpret_cast<const Element*>(o.row(k)) + line;
+    return n >= kWords ? load_words(p) : load_words(p, n);
+  }
+};
+
+#if SLUICE_ISA_IS_AVX512
+struct TwoElementsAWord {
+  static constexpr std::int64_t kElements = 2;
+  SLUICE_INLINE static Words along(const std::byte* row, std::int64_t k) {
+    return _mm512_castsi512_ps(_mm512_loadu_si512(reinterpret_cast<const BF16*>(row) + k));
+  }
+  SLUICE_INLINE static Words along(const std::byte* row, std::int64_t k, std::int64_t n) {
+    const auto mask = static_cast<__mmask32>((std::uint64_t{1} << n) - 1);
+    return _mm512_castsi512_ps(
+        _mm512_maskz_loadu_epi16(mask, reinterpret_cast<const BF16*>(row) + k));
+  }
+  SLUICE_INLINE static __m512i row_words(const Operand& o, std::int64_t k, std::int64_t line,
+                                         std::int64_t n) {
+    const auto* p = reinterpret_cast<const BF16*>(o.row(k)) + line;
+    const __m256i h = n >= kWords ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))
+                                  : _mm256_maskz_loadu_epi16(first_lanes(n), p);
+    return _mm512_cvtepu16_epi32(h);
+  }
+  SLUICE_INLINE static Words across(const Operand& o, std::int64_t k, std::int64_t k_end,
+                                    std::int64_t line, std::int64_t n) {
+    __m512i words = row_words(o, k, line, n);
+    if (k + 1 < k_end) {
+      words = _mm512_or_si512(words, _mm512_slli_epi32(row_words(o, k + 1, line, n), 16));
+    }
+    return _mm512_castsi512_ps(words);
+  }
+};
+#endif
+
+// Up to kWords lines of one panel, K along memory rows.
+template <class Source>
+void pack_lines_along(const PackJob& job, std::int64_t line, std::int64_t lines, std::int64_t width,
+                      float* out) {
+  const std::byte* rows[kWords];
+  for (int i = 0; i < kWords; ++i) rows[i] = i < lines ? job.operand->row(line + i) : nullptr;
+  constexpr std::int64_t kStep = kWords * Source::kElements;
+  for (std::int64_t k = 0; k < job.k; k += kStep) {
+    const std::int64_t left = job.k - k;
+    Words r[kWords];
+    for (int i = 0; i < kWords; ++i) {
+      if (rows[i] == nullptr) {
+        r[i] = no_words();
+      } else {
+        r[i] = left >= kStep ? Source::along(rows[i], job.first_k + k)
+                             : Source::along(rows[i], job.first_k + k, left);
+      }
+    }
+    transpose(r);
+    const std::int64_t words = (std::min(left, kStep) + Source::kElements - 1) / Source::kElements;
+    if (words == kWords) {
+      for (int i = 0; i < kWords; ++i) store_words(out + i * width, r[i]);
+    } else {
+      for (std::int64_t i = 0; i < words; ++i) store_words(out + i * width, r[i]);
+    }
+    out += words * width;
+  }
+}
+
+template <class Source>
+void pack_along(const PackJob& job) {
+  for (std::int64_t panel = 0; panel < job.panels(); ++panel) {
+    const std::int64_t width = job.panel_width(panel);
+    auto* out = reinterpret_cast<float*>(job.out + panel * job.panel_stride);
+    for (std::int64_t l = 0; l < width; l += kWords) {
+      const std::int64_t line = panel * job.width + l;
+      const std::int64_t lines = std::clamp<std::int64_t>(job.lines - line, 0, kWords);
+      pack_lines_along<Source>(job, job.first_line + line, lines, width, out + l);
+    }
+  }
+}
+
+// Rows of memory are read once, from left to right, a few at a time.
+template <class Source>
+void pack_across(const PackJob& job) {
+  constexpr std::int64_t kRowsAtOnce = 8 * Source::kElements;
+  const std::int64_t panels = job.panels();
+  const std::int64_t k_end = job.first_k + job.k;
+  for (std::int64_t k0 = 0; k0 < job.k; k0 += kRowsAtOnce) {
+    const std::int64_t k1 = std::min(job.k, k0 + kRowsAtOnce);
+    for (std::int64_t panel = 0; panel < panels; ++panel) {
+      const std::int64_t width = job.panel_width(panel);
+      const std::int64_t line = job.first_line + panel * job.width;
+      auto* out = reinterpret_cast<float*>(job.out + panel * job.panel_stride) +
+                  k0 / Source::kElements * width;
+      for (std::int64_t k = k0; k < k1; k += Source::kElements, out += width) {
+        for (std::int64_t l = 0; l < width; l += kWords) {
+          const std::int64_t n = std::max<std::int64_t>(job.all_lines - line - l, 0);
+          store_words(out + l, Source::across(*job.operand, job.first_k + k, k_end, line + l, n));
+        }
+      }
+    }
+  }
+}
+
+template <class Source>
+void pack(const PackJob& job) {
+  job.operand->k_along_row ? pack_along<Source>(job) : pack_across<Source>(job);
+}
+
+}  // namespace
+
+void pack_floats(const PackJob& job) {
+  if (job.operand->dtype == DType::kBF16) {
+    pack<OneElementAWord<BF16>>(job);
+  } else {
+    pack<OneElementAWord<float>>(job);
+  }
+}
+
+#if SLUICE_ISA_IS_AVX512
+void pack_bf16_pairs(const PackJob& job) { pack<TwoElementsAWord>(job); }
+#endif
+
+}  // namespace sluice::kernels::SLUICE_ISA
+#endif

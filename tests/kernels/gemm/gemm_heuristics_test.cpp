@@ -1,0 +1,86 @@
+// Block sizes: what every choice must keep, and what the choices are for.
+#include "kernels/gemm/gemm_heuristics.hpp"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+namespace sluice::kernels {
+namespace {
+
+constexpr GemmTile kAvx512Tile{14, 32, 1, 4};
+constexpr GemmTile kAmxTile{32, 32, 32, 2};
+
+TEST(GemmHeuristics, BlocksCoverAllTilesOnceAndDifferByOne) {
+  for (const GemmTile& tile : {kAvx512Tile, kAmxTile}) {
+    for (const std::int64_t m : {1, 13, 14, 500, 2048}) {
+      for (const std::int64_t n : {1, 32, 33, 700, 32768}) {
+        for (const bool packed : {true, false}) {
+          const GemmBlocking b = choose_blocking({m, n, 512, packed}, tile, {}, 8);
+          ASSERT_GE(b.m_blocks, 1);
+          ASSERT_GE(b.n_blocks, 1);
+          EXPECT_EQ(b.first_m_tile(0), 0);
+          EXPECT_EQ(b.first_m_tile(b.m_blocks), (m + tile.rows - 1) / tile.rows);
+          EXPECT_EQ(b.first_n_tile(b.n_blocks), (n + tile.columns - 1) / tile.columns);
+          for (std::int64_t i = 0; i < b.m_blocks; ++i) {
+            const std::int64_t tiles = b.first_m_tile(i + 1) - b.first_m_tile(i);
+            EXPECT_GE(tiles, 1);
+            EXPECT_LE(tiles, b.m_tiles_max());
+            EXPECT_GE(tiles, b.m_tiles_max() - 1);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(GemmHeuristics, BlocksFitTheCaches) {
+  for (const std::int64_t k : {1, 64, 512, 1100, 4096, 100000}) {
+    for (const CacheSizes caches : {CacheSizes{}, CacheSizes{48 << 10, 2 << 20, 64 << 20}}) {
+      const GemmBlocking b = choose_blocking({4096, 4096, k, false}, kAvx512Tile, caches, 1);
+      const std::int64_t line_bytes = b.k_block * kAvx512Tile.element_bytes;
+      EXPECT_LE(b.m_tiles_max() * kAvx512Tile.rows * line_bytes, caches.l2_bytes / 2);
+      EXPECT_LE(b.n_tiles_max() * kAvx512Tile.columns * line_bytes, caches.l2_bytes / 2);
+    }
+  }
+}
+
+TEST(GemmHeuristics, KBlocksAreEvenAndWholeUnits) {
+  EXPECT_EQ(choose_blocking({64, 64, 0, true}, kAvx512Tile, {}, 1).k_block, 1);
+  EXPECT_EQ(choose_blocking({64, 64, 7, true}, kAvx512Tile, {}, 1).k_block, 7);
+  EXPECT_EQ(choose_blocking({64, 64, 7, true}, kAmxTile, {}, 1).k_block, 32);
+  for (const std::int64_t k : {33, 1000, 4097}) {
+    const std::int64_t block = choose_blocking({64, 64, k, true}, kAmxTile, {}, 1).k_block;
+    EXPECT_EQ(block % kAmxTile.k_unit, 0);
+    const std::int64_t blocks = (k + block - 1) / block;
+    EXPECT_GT(k - (blocks - 1) * block, block / 2) << "the last block is a stub";
+  }
+}
+
+TEST(GemmHeuristics, CutsFinerForMoreThreadsButNotIntoCrumbs) {
+  const GemmShape layer{2048, 768, 256, true};
+  EXPECT_GE(choose_blocking(layer, kAvx512Tile, {}, 8).items(), 8);
+  EXPECT_GE(choose_blocking(layer, kAvx512Tile, {}, 64).items(), 64);
+  EXPECT_EQ(choose_blocking({14, 32, 4096, true}, kAvx512Tile, {}, 64).items(), 1);
+  EXPECT_GE(choose_blocking({1, 32768, 512, true}, kAvx512Tile, {}, 8).n_blocks, 8);
+}
+
+TEST(GemmHeuristics, SmallWorkStaysOnOneThread) {
+  EXPECT_EQ(choose_threads(1e4, 1e3, 16), 1);
+  EXPECT_EQ(choose_threads(1e12, 1e3, 16), 16);
+  EXPECT_GT(choose_threads(0, 64e6, 16), 1) << "a decoding step reads all weights";
+}
+
+TEST(GemmHeuristics, SharedPanelsFitTheSharedCache) {
+  EXPECT_EQ(choose_shared_columns(512, kAvx512Tile, {}) % 32, 0);
+  EXPECT_LE(choose_shared_columns(2048, kAvx512Tile, {}) * 2048 * 4, CacheSizes{}.l3_bytes);
+  EXPECT_EQ(choose_shared_columns(1 << 24, kAvx512Tile, {}), 32) << "one panel at least";
+}
+
+TEST(CacheSizes, AreOfAMachine) {
+  EXPECT_GE(cache_sizes().l1_bytes, 8 << 10);
+  EXPECT_GE(cache_sizes().l2_bytes, cache_sizes().l1_bytes);
+}
+
+}  // namespace
+}  // namespace sluice::kernels
