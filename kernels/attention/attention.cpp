@@ -2,18 +2,21 @@
 #include "kernels/attention/attention.hpp"
 
 #include "kernels/attention/attention_kernels.hpp"
+#include "kernels/cpu/elements.hpp"
+#include "kernels/cpu/kernel_set.hpp"
 #include "kernels/cpu/profile.hpp"
 
 namespace sluice::kernels {
 namespace {
 
 const AttentionKernels& kernels_of(Isa isa) {
-  switch (isa) {
-    case Isa::kReference: break;
-    case Isa::kAvx2: break;
-    case Isa::kAvx512: break;
-  }
-  return reference::kAttentionKernels;
+  return select(isa, reference::kAttentionKernels, avx2::kAttentionKernels,
+                avx512::kAttentionKernels);
+}
+
+const LatentAttentionKernels& latent_kernels_of(Isa isa) {
+  return select(isa, reference::kLatentAttentionKernels, avx2::kLatentAttentionKernels,
+                avx512::kLatentAttentionKernels);
 }
 
 void check_matrix(const TensorView& view, DType dtype, std::int64_t rows, std::int64_t columns) {
@@ -25,7 +28,7 @@ void check_matrix(const TensorView& view, DType dtype, std::int64_t rows, std::i
 
 void check_inputs(const AttentionDesc& desc, TensorView q, TensorView kv, TensorView k_rope,
                   std::size_t log_sum_exp_count) {
-  SLUICE_CHECK(q.dtype == DType::kF32 || q.dtype == DType::kBF16, "{}", name_of(q.dtype));
+  check_element(q.dtype);
   SLUICE_CHECK(desc.sequences >= 0 && desc.length >= 0 && desc.heads >= 1);
   SLUICE_CHECK(desc.nope >= 0 && desc.rope >= 0 && desc.value >= 1);
   const std::int64_t rows = desc.sequences * desc.length;
@@ -78,7 +81,7 @@ void latent_attention(const ComputeContext& context, std::int64_t heads, std::in
                       std::int64_t rope, float scale, TensorView q_absorbed, LatentCacheView cache,
                       TensorView out) {
   const DType dtype = q_absorbed.dtype;
-  SLUICE_CHECK(dtype == DType::kF32 || dtype == DType::kBF16, "{}", name_of(dtype));
+  check_element(dtype);
   SLUICE_CHECK(heads >= 1 && rank >= 1 && rope >= 0);
   SLUICE_CHECK_LE(q_absorbed.rows, cache.length);
   SLUICE_CHECK_LE(cache.length, cache.rows.rows);
@@ -88,7 +91,7 @@ void latent_attention(const ComputeContext& context, std::int64_t heads, std::in
   const ProfileScope scope(context, "latent_attention",
                            static_cast<double>(2 * q_absorbed.rows * heads * cache.length) *
                                static_cast<double>(2 * rank + rope));
-  kernels_of(context.isa).latent(context, heads, rank, rope, scale, q_absorbed, cache, out);
+  latent_kernels_of(context.isa).forward(context, heads, rank, rope, scale, q_absorbed, cache, out);
 }
 
 }  // namespace sluice::kernels

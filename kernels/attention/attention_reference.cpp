@@ -5,25 +5,21 @@
 #include <limits>
 
 #include "kernels/attention/attention_kernels.hpp"
+#include "kernels/cpu/elements.hpp"
 
 namespace sluice::kernels::reference {
 namespace {
 
-float widen(float x) { return x; }
-float widen(BF16 x) { return x.to_float(); }
-void narrow(float x, float& to) { to = x; }
-void narrow(float x, BF16& to) { to = BF16::from_float(x); }
-
 template <class T>
 float chain(const T* a, const T* b, std::int64_t n, float sum) {
-  for (std::int64_t d = 0; d < n; ++d) sum = std::fma(widen(a[d]), widen(b[d]), sum);
+  for (std::int64_t d = 0; d < n; ++d) sum = std::fma(to_float(a[d]), to_float(b[d]), sum);
   return sum;
 }
 
 // sums[d] = x · row[d] + sums[d], one link of n chains.
 template <class T>
 void add_scaled(float x, const T* row, std::int64_t n, float* sums) {
-  for (std::int64_t d = 0; d < n; ++d) sums[d] = std::fma(x, widen(row[d]), sums[d]);
+  for (std::int64_t d = 0; d < n; ++d) sums[d] = std::fma(x, to_float(row[d]), sums[d]);
 }
 
 float max_in_lanes(const float* row, std::int64_t n) {
@@ -111,7 +107,7 @@ void forward(const ComputeContext& context, const AttentionDesc& desc, TensorVie
       for (std::int64_t j = 0; j <= i; ++j) add_scaled(row[j], head.v(j), desc.value, sums);
       T* to = out.row(head.row(i)) + head.head * desc.value;
       const float inverse = 1.0f / softmax.sum;
-      for (std::int64_t d = 0; d < desc.value; ++d) narrow(sums[d] * inverse, to[d]);
+      for (std::int64_t d = 0; d < desc.value; ++d) to[d] = from_float<T>(sums[d] * inverse);
       log_sum_exp[static_cast<std::size_t>(head.log_sum_exp_index(i))] =
           log_sum_exp_of(softmax.maximum, softmax.sum);
     }
@@ -124,7 +120,7 @@ float dot_in_lanes(const T* a, const T* b, std::int64_t n) {
   LaneArray lanes{};
   for (std::int64_t d = 0; d < n; ++d) {
     float& lane = lanes[static_cast<std::size_t>(d % kLanes)];
-    lane = std::fma(widen(a[d]), widen(b[d]), lane);
+    lane = std::fma(to_float(a[d]), to_float(b[d]), lane);
   }
   return fold_sum(lanes);
 }
@@ -161,14 +157,14 @@ void backward_head(const Head<T>& head, MatrixView<const T> out, MatrixView<cons
       add_scaled(p, dout_row, desc.value, dv + j * desc.value);
     }
     T* dq_row = to.dq.row(head.row(i)) + head.q_column();
-    for (std::int64_t d = 0; d < key_width; ++d) narrow(dq[d], dq_row[d]);
+    for (std::int64_t d = 0; d < key_width; ++d) dq_row[d] = from_float<T>(dq[d]);
   }
   for (std::int64_t j = 0; j < desc.length; ++j) {
     T* dkv_row = to.dkv.row(head.row(j)) + head.kv_column();
     const float* dk_row = dk + j * key_width;
     const float* dv_row = dv + j * desc.value;
-    for (std::int64_t d = 0; d < desc.nope; ++d) narrow(dk_row[d], dkv_row[d]);
-    for (std::int64_t d = 0; d < desc.value; ++d) narrow(dv_row[d], dkv_row[desc.nope + d]);
+    for (std::int64_t d = 0; d < desc.nope; ++d) dkv_row[d] = from_float<T>(dk_row[d]);
+    for (std::int64_t d = 0; d < desc.value; ++d) dkv_row[desc.nope + d] = from_float<T>(dv_row[d]);
     std::copy_n(dk_row + desc.nope, desc.rope,
                 to.dk_rope.row((head.sequence * desc.heads + head.head) * desc.length + j));
   }
@@ -182,7 +178,7 @@ void sum_over_heads(const AttentionDesc& desc, MatrixView<float> by_head, Matrix
     for (std::int64_t d = 0; d < desc.rope; ++d) {
       float sum = by_head.row(first)[d];
       for (std::int64_t h = 1; h < desc.heads; ++h) sum += by_head.row(first + h * desc.length)[d];
-      narrow(sum, dk_rope.row(t)[d]);
+      dk_rope.row(t)[d] = from_float<T>(sum);
     }
   }
 }
@@ -229,43 +225,40 @@ void latent(const ComputeContext& context, const LatentDesc& desc, MatrixView<co
         add_scaled(row[j], cache.row(j), desc.rank, sums);
       }
       T* to = out.row(i) + h * desc.rank;
-      for (std::int64_t d = 0; d < desc.rank; ++d) narrow(sums[d] * inverse, to[d]);
+      for (std::int64_t d = 0; d < desc.rank; ++d) to[d] = from_float<T>(sums[d] * inverse);
     }
   });
 }
 
 void forward_entry(const ComputeContext& context, const AttentionDesc& desc, TensorView q,
                    TensorView kv, TensorView k_rope, TensorView out, std::span<float> log_sum_exp) {
-  if (q.dtype == DType::kBF16) {
-    forward<BF16>(context, desc, q, kv, k_rope, out.as<BF16>(), log_sum_exp);
-  } else {
-    forward<float>(context, desc, q, kv, k_rope, out.as<float>(), log_sum_exp);
-  }
+  visit_element(q.dtype, [&]<class T>(T) {
+    forward<T>(context, desc, q, kv, k_rope, out.as<T>(), log_sum_exp);
+  });
 }
 
 void backward_entry(const ComputeContext& context, const AttentionDesc& desc, TensorView q,
                     TensorView kv, TensorView k_rope, TensorView out,
                     std::span<const float> log_sum_exp, TensorView dout, TensorView dq,
                     TensorView dkv, TensorView dk_rope) {
-  const auto run = [&]<class T>(T) {
+  visit_element(q.dtype, [&]<class T>(T) {
     backward<T>(context, desc, q, kv, k_rope, out.as<const T>(), log_sum_exp, dout.as<const T>(),
                 dq.as<T>(), dkv.as<T>(), dk_rope.as<T>());
-  };
-  q.dtype == DType::kBF16 ? run(BF16{}) : run(float{});
+  });
 }
 
 void latent_entry(const ComputeContext& context, std::int64_t heads, std::int64_t rank,
                   std::int64_t rope, float scale, TensorView q_absorbed, LatentCacheView cache,
                   TensorView out) {
-  const auto run = [&]<class T>(T) {
+  visit_element(q_absorbed.dtype, [&]<class T>(T) {
     latent<T>(context, {heads, rank, rope, scale}, q_absorbed.as<const T>(),
               cache.rows.as<const T>(), cache.length, out.as<T>());
-  };
-  q_absorbed.dtype == DType::kBF16 ? run(BF16{}) : run(float{});
+  });
 }
 
 }  // namespace
 
-const AttentionKernels kAttentionKernels{forward_entry, backward_entry, latent_entry};
+const AttentionKernels kAttentionKernels{forward_entry, backward_entry};
+const LatentAttentionKernels kLatentAttentionKernels{latent_entry};
 
 }  // namespace sluice::kernels::reference
