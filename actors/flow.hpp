@@ -113,6 +113,9 @@ class FlowActor : public Actor {
   virtual void on_arrival(const Key&) {}
 
   [[nodiscard]] ActorIndex self() const { return self_; }
+  [[nodiscard]] Message make_message(Key key, Body body) const {
+    return {key, self_, kNoActor, std::move(body)};
+  }
   /// To an actor without a channel: control messages, reports.
   void post(ActorIndex to, Message message);
 

@@ -23,6 +23,7 @@ using graph::kOutside;
 /// What a message is about; with the other fields of Key it names one message of a step.
 enum class Topic : std::uint8_t {
   kControl,  ///< not matched by key
+  // Through channels.
   kTokens,
   kTargets,
   kActivation,
@@ -33,6 +34,17 @@ enum class Topic : std::uint8_t {
   kCombine,
   kDispatchGradient,
   kCombineGradient,
+  // Direct: small, or bounded by the protocol of a step.
+  kLoss,
+  kBalance,
+  kSquares,
+  kUpdate,
+  kOwnerDone,
+  kReport,
+  kSnapshot,
+  kWritten,
+  kLogits,
+  kNextToken,
 };
 
 struct Key {
@@ -40,7 +52,7 @@ struct Key {
   std::int32_t micro_batch = 0;
   std::int32_t layer = 0;
   Topic topic = Topic::kControl;
-  std::int32_t part = 0;  ///< expert rank of an expert group's answer
+  std::int32_t part = 0;  ///< who of several: expert rank, or the sender's index
   friend auto operator<=>(const Key&, const Key&) = default;
 };
 
@@ -87,6 +99,7 @@ struct EmbeddingRows {
 struct Dispatch {
   Tensor normed;
   model::Routing routing;
+  bool keep = false;  ///< a backward pass follows
 };
 /// An expert group's sums along the aligned subtrees it owns.
 struct Combine {
@@ -220,6 +233,10 @@ struct Stop {};
 struct Idle {
   std::int64_t next = 0;
 };
+/// The run cannot go on: an unreadable sample, a loss that is not finite. Any actor -> outside.
+struct Failure {
+  std::string message;
+};
 /// Generate: the whole prompt goes through, then one token at a time.
 struct GenerateRequest {
   std::vector<std::int32_t> prompt;
@@ -241,11 +258,12 @@ struct Logits {
   std::int32_t position = 0;
 };
 
-using Body = std::variant<std::monostate, TaskDone, TimerFired, Credit, Tokens, Hidden,
-                          EmbeddingRows, Dispatch, Combine, DispatchGradient, CombineGradient,
-                          StepStart, LossPart, BalancePart, Observed, GradientSquares, ApplyUpdate,
-                          OwnerDone, StepReport, SnapshotRequest, SnapshotPart, CheckpointWritten,
-                          RunTraining, RunStep, Stop, Idle, GenerateRequest, NextToken, Logits>;
+using Body =
+    std::variant<std::monostate, TaskDone, TimerFired, Credit, Tokens, Hidden, EmbeddingRows,
+                 Dispatch, Combine, DispatchGradient, CombineGradient, StepStart, LossPart,
+                 BalancePart, Observed, GradientSquares, ApplyUpdate, OwnerDone, StepReport,
+                 SnapshotRequest, SnapshotPart, CheckpointWritten, RunTraining, RunStep, Stop, Idle,
+                 Failure, GenerateRequest, NextToken, Logits>;
 
 struct Message {
   Key key;

@@ -1,0 +1,130 @@
+// Updates and snapshots of an owner's parameters.
+#include "actors/owner.hpp"
+
+#include <cstring>
+
+#include "kernels/base/check.hpp"
+#include "kernels/optimizer/adamw.hpp"
+
+namespace sluice::actors {
+namespace {
+
+using kernels::ComputeContext;
+
+GradientSquares squares(const ComputeContext& context, const model::ParameterSet& parameters) {
+  GradientSquares out;
+  for (const model::Parameter& p : parameters.all()) {
+    if (p.gradient.empty()) continue;
+    out.entries.push_back({p.name, kernels::sum_of_squares(context, p.gradient.values<float>())});
+  }
+  return out;
+}
+
+Tensor copy(const ComputeContext& context, const Tensor& from) {
+  if (from.empty()) return {};
+  Tensor to = context.make(from.dtype(), from.shape());
+  std::memcpy(to.bytes(), from.bytes(), from.size_bytes());
+  return to;
+}
+
+std::vector<ParameterState> copy_state(const ComputeContext& context,
+                                       const model::ParameterSet& parameters,
+                                       SnapshotPurpose purpose) {
+  std::vector<ParameterState> out;
+  for (const model::Parameter& p : parameters.all()) {
+    ParameterState state{p.name, p.kind, copy(context, p.master), {}, {}, {}};
+    if (purpose == SnapshotPurpose::kProbe) {
+      state.gradient = copy(context, p.gradient);
+    } else {
+      state.m = copy(context, p.m);
+      state.v = copy(context, p.v);
+    }
+    out.push_back(std::move(state));
+  }
+  return out;
+}
+
+}  // namespace
+
+Owner::Owner(const Config& config)
+    : FlowActor(config.self), parameters_(config.constants->recipe, config.use), config_(config) {
+  for (const graph::ChannelPlan& c : plan().channels) {
+    if (c.from == self()) open_channel(c.actor, c.credits);
+  }
+}
+
+ActorIndex Owner::channel(ActorIndex to, graph::ChannelRole role) const {
+  const graph::ChannelPlan* found = plan().channel(self(), to, role);
+  SLUICE_CHECK(found != nullptr, "actor {} has no {} channel to {}", self(), graph::name_of(role),
+               to);
+  return found->actor;
+}
+
+std::int64_t Owner::sequences(const StepStart& start) const {
+  return std::int64_t{start.micro_batches} * plan().options.micro_batch_size;
+}
+
+void Owner::on_control(Message message) {
+  if (const auto* start = std::get_if<StepStart>(&message.body)) {
+    on_step(*start);
+  } else if (const auto* request = std::get_if<SnapshotRequest>(&message.body)) {
+    snapshot(*request);
+  } else {
+    SLUICE_CHECK(false, "owner {}: unexpected message {}", self(), message.body.index());
+  }
+}
+
+Async<Done> Owner::finish_step(StepStart start) {
+  if (start.mode == StepMode::kTrain) {
+    const TaskSpec norm_task{"gradient norm"};
+    GradientSquares sums = co_await run(
+        norm_task, [this](const ComputeContext& c) { return squares(c, parameters_); });
+    post(plan().reducer,
+         make_message({start.step, 0, 0, Topic::kSquares, self()}, std::move(sums)));
+    const Key update_key{start.step, 0, 0, Topic::kUpdate, 0};
+    const Message answer = co_await receive(update_key);
+    const ApplyUpdate apply = std::get<ApplyUpdate>(answer.body);
+    const TaskSpec update_task{"optimizer"};
+    co_await run(update_task, [this, apply](const ComputeContext& c) { update(c, apply); });
+    after_update();
+  }
+  post(plan().supervisor, make_message({start.step, 0, 0, Topic::kOwnerDone, self()}, OwnerDone{}));
+  co_return Done{};
+}
+
+void Owner::update(const ComputeContext& context, const ApplyUpdate& apply) {
+  kernels::AdamWDesc desc;
+  desc.learning_rate = apply.learning_rate;
+  desc.beta1 = static_cast<float>(config_.optimizer.adam_beta1);
+  desc.beta2 = static_cast<float>(config_.optimizer.adam_beta2);
+  desc.epsilon = static_cast<float>(config_.optimizer.adam_epsilon);
+  desc.gradient_scale = apply.scale;
+  desc.step = apply.update;
+  for (model::Parameter& p : parameters_.all()) {
+    if (p.gradient.empty()) continue;
+    desc.weight_decay = p.kind == model::ParameterKind::kMatrix
+                            ? static_cast<float>(config_.optimizer.weight_decay)
+                            : 0.0f;
+    const bool has_copy = p.compute.has_storage() && p.compute.dtype() == DType::kBF16;
+    kernels::adamw(context, desc, p.gradient.values<float>(), p.master.values<float>(),
+                   p.m.values<float>(), p.v.values<float>(),
+                   has_copy ? p.compute.values<BF16>() : std::span<BF16>());
+  }
+  parameters_.bump_version();
+  parameters_.clear_gradients(context);
+}
+
+Flow Owner::snapshot(SnapshotRequest request) {
+  const TaskSpec spec{"snapshot"};
+  std::vector<ParameterState> state = co_await run(spec, [this, request](const ComputeContext& c) {
+    std::vector<ParameterState> copied = copy_state(c, parameters_, request.purpose);
+    if (request.purpose == SnapshotPurpose::kProbe) parameters_.clear_gradients(c);
+    return copied;
+  });
+  const ActorIndex to = request.purpose == SnapshotPurpose::kProbe ? kOutside : plan().checkpointer;
+  const Key key{request.index, 0, 0, Topic::kSnapshot, self()};
+  post(to, make_message(key, SnapshotPart{request.index, request.purpose, std::move(state)}));
+  post(plan().supervisor, make_message(key, OwnerDone{}));
+}
+
+}  // namespace sluice::actors

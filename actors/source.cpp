@@ -1,0 +1,74 @@
+// Reads samples ahead as far as the channels have credits.
+#include "actors/source.hpp"
+
+#include "kernels/base/check.hpp"
+
+namespace sluice::actors {
+
+using kernels::ComputeContext;
+
+Source::Source(const Config& config) : FlowActor(config.plan->source), config_(config) {
+  for (const graph::ChannelPlan& c : config.plan->channels) {
+    if (c.from != self()) continue;
+    open_channel(c.actor, c.credits);
+    (c.role == graph::ChannelRole::kTokens ? inputs_ : targets_) = c.actor;
+  }
+}
+
+void Source::on_control(Message message) {
+  if (const auto* start = std::get_if<StepStart>(&message.body)) {
+    feed(*start);
+  } else if (auto* request = std::get_if<GenerateRequest>(&message.body)) {
+    generate(std::move(*request), message.key.step);
+  } else {
+    SLUICE_CHECK(false, "source: unexpected message {}", message.body.index());
+  }
+}
+
+Flow Source::feed(StepStart start) {
+  const graph::PlanOptions& options = config_.plan->options;
+  const Shape shape{options.micro_batch_size, options.sequence_length + 1 + config_.mtp_depth};
+  SampleReader* reader = config_.reader;
+  const TaskSpec spec{"read samples", 0, 0, Lane::kStorage};
+  for (std::int32_t m = 0; m < start.micro_batches; ++m) {
+    Result<Tensor> tokens =
+        co_await run(spec, [reader, start, m, shape](const ComputeContext& c) -> Result<Tensor> {
+          Tensor out = c.make(DType::kI32, shape);
+          SLUICE_TRY(reader->read(start.mode, start.index, m, out));
+          return out;
+        });
+    if (!tokens) {
+      post(kOutside, make_message({}, Failure{tokens.error().message}));
+      co_return;
+    }
+    Message input = make_message({start.step, m, 0, Topic::kTokens, 0}, Tokens{*tokens, 0});
+    co_await send(inputs_, std::move(input));
+    Message target = make_message({start.step, m, 0, Topic::kTargets, 0}, Tokens{*tokens, 0});
+    co_await send(targets_, std::move(target));
+  }
+}
+
+// The prompt as one micro-batch, then each new token as one, until the sink says that it was the
+// last.
+Flow Source::generate(GenerateRequest request, std::int64_t step) {
+  std::vector<std::int32_t> next = request.prompt;
+  std::int32_t position = 0;
+  for (std::int32_t i = 0;; ++i) {
+    const auto count = static_cast<std::int64_t>(next.size());
+    Tensor tokens = Tensor::from<std::int32_t>(next, Shape{1, count});
+    Message input =
+        make_message({step, i, 0, Topic::kTokens, 0}, Tokens{std::move(tokens), position});
+    co_await send(inputs_, std::move(input));
+    const Key key{step, i, 0, Topic::kNextToken, 0};
+    const Message answer = co_await receive(key);
+    const NextToken token = std::get<NextToken>(answer.body);
+    position += static_cast<std::int32_t>(count);
+    next.assign(1, token.token);
+    if (!token.last) continue;
+    Message end = make_message({step, i + 1, 0, Topic::kTokens, 0}, Tokens{});
+    co_await send(inputs_, std::move(end));
+    co_return;
+  }
+}
+
+}  // namespace sluice::actors
