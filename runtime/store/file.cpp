@@ -1,0 +1,194 @@
+// POSIX files behind Result.
+#include "runtime/store/file.hpp"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <system_error>
+#include <utility>
+
+#include "kernels/base/check.hpp"
+
+namespace sluice::store {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string reason(int error) { return std::generic_category().message(error); }
+
+std::string next_step(int error) {
+  switch (error) {
+    case ENOSPC:
+    case EDQUOT: return "; free some space or choose another folder";
+    case EFBIG: return "; the limit on file sizes (ulimit -f) is too low";
+    case EROFS:
+    case EACCES:
+    case EPERM: return "; choose a folder that you may write";
+    default: return "";
+  }
+}
+
+tl::unexpected<Error> system_failure(std::string_view what, const fs::path& path, int error) {
+  return failed("cannot {} {}: {}{}", what, path.string(), reason(error), next_step(error));
+}
+
+bool is_callers_fault(int error) {
+  return error == ENOENT || error == ENOTDIR || error == EACCES || error == ELOOP ||
+         error == ENAMETOOLONG || error == EISDIR || error == EINVAL;
+}
+
+int close_retrying(int descriptor) { return descriptor < 0 ? 0 : ::close(descriptor); }
+
+// Some file systems cannot reserve; then a full disk shows at the write.
+int reserve(int descriptor, std::uint64_t size) {
+  if (size == 0) return 0;
+  const int error = ::posix_fallocate(descriptor, 0, static_cast<off_t>(size));
+  return error == EOPNOTSUPP || error == EINVAL || error == ENOSYS ? 0 : error;
+}
+
+Status sync_descriptor(int descriptor, const fs::path& path) {
+  while (::fsync(descriptor) != 0) {
+    if (errno == EINTR) continue;
+    if (errno == EINVAL || errno == ENOTSUP) return {};  // a file system without it
+    return system_failure("sync", path, errno);
+  }
+  return {};
+}
+
+}  // namespace
+
+File::File(File&& other) noexcept
+    : descriptor_(std::exchange(other.descriptor_, -1)),
+      size_(other.size_),
+      path_(std::move(other.path_)) {}
+
+File& File::operator=(File&& other) noexcept {
+  std::swap(descriptor_, other.descriptor_);
+  std::swap(size_, other.size_);
+  std::swap(path_, other.path_);
+  return *this;
+}
+
+File::~File() { close_retrying(descriptor_); }
+
+Result<File> File::open_read(const fs::path& path) {
+  if (path.native().find('\0') != std::string::npos) {
+    return invalid_input("a file name holds a zero byte");
+  }
+  // Not blocking: opening a named pipe would wait for its writer.
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (descriptor < 0) {
+    auto error = system_failure("open", path, errno);
+    if (is_callers_fault(errno)) {
+      return invalid_input("cannot open {}: {}", path.string(), reason(errno));
+    }
+    return error;
+  }
+  File file(descriptor, 0, path);
+  struct stat status {};
+  if (::fstat(descriptor, &status) != 0) return system_failure("examine", path, errno);
+  if (!S_ISREG(status.st_mode)) return invalid_input("{} is not a plain file", path.string());
+  file.size_ = static_cast<std::uint64_t>(status.st_size);
+  return file;
+}
+
+Result<File> File::create(const fs::path& path, std::uint64_t size) {
+  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor < 0) return system_failure("create", path, errno);
+  File file(descriptor, size, path);
+  if (const int error = reserve(descriptor, size)) return system_failure("write", path, error);
+  return file;
+}
+
+Status File::read_at(std::uint64_t offset, std::span<std::byte> out) const {
+  while (!out.empty()) {
+    const ssize_t n = ::pread(descriptor_, out.data(), out.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return system_failure("read", path_, errno);
+    if (n == 0) return failed("{} ends before byte {}", path_.string(), offset + out.size());
+    offset += static_cast<std::uint64_t>(n);
+    out = out.subspan(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+Status File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t n = ::pwrite(descriptor_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return system_failure("write", path_, errno);
+    offset += static_cast<std::uint64_t>(n);
+    bytes = bytes.subspan(static_cast<std::size_t>(n));
+  }
+  return {};
+}
+
+Status File::sync() const { return sync_descriptor(descriptor_, path_); }
+
+Result<std::string> read_text(const fs::path& path, std::uint64_t bytes_max) {
+  SLUICE_ASSIGN(const File file, File::open_read(path));
+  if (file.size() > bytes_max) {
+    return invalid_input("{} has {} bytes, more than the {} that such a file may have",
+                         path.string(), file.size(), bytes_max);
+  }
+  std::string text(file.size(), '\0');
+  SLUICE_TRY(file.read_at(0, std::as_writable_bytes(std::span(text))));
+  return text;
+}
+
+Status write_text(const fs::path& path, std::string_view text) {
+  fs::path temporary = path;
+  temporary += ".tmp";
+  {
+    SLUICE_ASSIGN(const File file, File::create(temporary, text.size()));
+    SLUICE_TRY(file.write_at(0, std::as_bytes(std::span(text))));
+    SLUICE_TRY(file.sync());
+  }
+  SLUICE_TRY(rename_path(temporary, path));
+  return sync_directory(path.parent_path());
+}
+
+Status sync_directory(const fs::path& folder) {
+  const fs::path path = folder.empty() ? fs::path(".") : folder;
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (descriptor < 0) return system_failure("open", path, errno);
+  Status status = sync_descriptor(descriptor, path);
+  close_retrying(descriptor);
+  return status;
+}
+
+Status make_directories(const fs::path& folder) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return system_failure("create the folder", folder, error.value());
+  return {};
+}
+
+Status rename_path(const fs::path& from, const fs::path& to) {
+  if (::rename(from.c_str(), to.c_str()) != 0) return system_failure("rename to", to, errno);
+  return {};
+}
+
+Status exchange_paths(const fs::path& from, const fs::path& to) {
+  if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return {};
+  if (errno != EINVAL && errno != ENOSYS) return system_failure("rename to", to, errno);
+  fs::path aside = from;
+  aside += ".old";
+  SLUICE_TRY(rename_path(to, aside));
+  SLUICE_TRY(rename_path(from, to));
+  return rename_path(aside, from);
+}
+
+Status remove_tree(const fs::path& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) return system_failure("remove", path, error.value());
+  return {};
+}
+
+}  // namespace sluice::store
