@@ -11,7 +11,8 @@ namespace {
 
 // Null stands for the reference.
 const GemmKernelSet* choose_kernels(const ComputeContext& context, DType operands) {
-  (void)operands;
+  if (operands == DType::kBF16 && context.bf16.amx_bf16) return &amx_bf16::kGemm;
+  if (operands == DType::kBF16 && context.bf16.avx512_bf16) return &avx512_bf16::kGemm;
   switch (context.isa) {
     case Isa::kReference: return nullptr;
     case Isa::kAvx2: return &avx2::kGemmFloats;

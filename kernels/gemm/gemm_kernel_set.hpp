@@ -82,9 +82,13 @@ extern const GemmKernelSet kGemmFloats;
 }
 namespace avx512 {
 extern const GemmKernelSet kGemmFloats;
-extern const GemmKernelSet kGemmBf16;
-extern const GemmKernelSet kGemmAmxBf16;
-}  // namespace avx512
+}
+namespace avx512_bf16 {
+extern const GemmKernelSet kGemm;
+}
+namespace amx_bf16 {
+extern const GemmKernelSet kGemm;
+}
 
 /// All of B into panels (K not blocked), split over the team.
 void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, const Operand& b,

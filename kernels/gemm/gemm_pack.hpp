@@ -1,4 +1,6 @@
-// Inside the family: packing of operands into panels of 32-bit words, [K][width] words a panel.
+// Inside the family: packing of operands into panels, and rounding of results.
+//
+// Panels of words are [K][width] 32-bit words.
 #pragma once
 
 #include "kernels/gemm/gemm_kernel_set.hpp"
@@ -14,6 +16,9 @@ namespace avx512 {
 void pack_floats(const PackJob& job);
 /// A word is two BF16 elements, neighbours along K.
 void pack_bf16_pairs(const PackJob& job);
+/// [K/32][width][32 elements along K]: AMX's left operand.
+void pack_bf16_rows(const PackJob& job);
+void round_to_bf16(const float* from, BF16* to, std::int64_t n);
 }  // namespace avx512
 
 }  // namespace sluice::kernels

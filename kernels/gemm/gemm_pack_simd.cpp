@@ -120,7 +120,7 @@ struct TwoElementsAWord {
     return _mm512_castsi512_ps(_mm512_loadu_si512(reinterpret_cast<const BF16*>(row) + k));
   }
   SLUICE_INLINE static Words along(const std::byte* row, std::int64_t k, std::int64_t n) {
-    const auto mask = static_cast<__mmask32>((std::uint64_t{1} << n) - 1);
+    const auto mask = static_cast<__mmask32>((std::uint64_t{1} << n) - 1);  // n <= 32
     return _mm512_castsi512_ps(
         _mm512_maskz_loadu_epi16(mask, reinterpret_cast<const BF16*>(row) + k));
   }
@@ -207,10 +207,49 @@ void pack_across(const PackJob& job) {
   }
 }
 
+// Zeros for the words of K that only padding has.
+template <class Source>
+void pad_k(const PackJob& job) {
+  const std::int64_t words = (job.k + Source::kElements - 1) / Source::kElements;
+  const std::int64_t missing = job.padded_k / Source::kElements - words;
+  if (missing == 0) return;
+  for (std::int64_t panel = 0; panel < job.panels(); ++panel) {
+    const std::int64_t width = job.panel_width(panel);
+    auto* out = reinterpret_cast<float*>(job.out + panel * job.panel_stride);
+    std::fill_n(out + words * width, missing * width, 0.0f);
+  }
+}
+
 template <class Source>
 void pack(const PackJob& job) {
   job.operand->k_along_row ? pack_along<Source>(job) : pack_across<Source>(job);
+  pad_k<Source>(job);
 }
+
+#if SLUICE_ISA_IS_AVX512
+// 16 lines x 32 of K as 16 rows of 64 bytes. Lines that are not there stay as they are.
+void pack_square(const PackJob& job, std::int64_t line, std::int64_t k, float* out) {
+  using Source = TwoElementsAWord;
+  const std::int64_t lines = std::min<std::int64_t>(job.lines - line, kWords);
+  const std::int64_t left = std::min<std::int64_t>(job.k - k, 2 * kWords);
+  const std::int64_t first_line = job.first_line + line;
+  if (job.operand->k_along_row) {
+    for (std::int64_t i = 0; i < lines; ++i) {
+      const std::byte* row = job.operand->row(first_line + i);
+      store_words(out + i * kWords, Source::along(row, job.first_k + k, left));
+    }
+    return;
+  }
+  Words r[kWords];
+  for (int i = 0; i < kWords; ++i) {
+    r[i] = 2 * i < left ? Source::across(*job.operand, job.first_k + k + 2 * i, job.first_k + job.k,
+                                         first_line, job.all_lines - first_line)
+                        : no_words();
+  }
+  transpose(r);
+  for (std::int64_t i = 0; i < lines; ++i) store_words(out + i * kWords, r[i]);
+}
+#endif
 
 }  // namespace
 
@@ -223,7 +262,27 @@ void pack_floats(const PackJob& job) {
 }
 
 #if SLUICE_ISA_IS_AVX512
+
 void pack_bf16_pairs(const PackJob& job) { pack<TwoElementsAWord>(job); }
+
+void pack_bf16_rows(const PackJob& job) {
+  constexpr std::int64_t kStep = 32;
+  for (std::int64_t panel = 0; panel < job.panels(); ++panel) {
+    auto* out = reinterpret_cast<float*>(job.out + panel * job.panel_stride);
+    for (std::int64_t k = 0; k < job.padded_k; k += kStep, out += job.width * kWords) {
+      for (std::int64_t l = 0; l < job.panel_width(panel); l += kWords) {
+        pack_square(job, panel * job.width + l, k, out + l * kWords);
+      }
+    }
+  }
+}
+
+void round_to_bf16(const float* from, BF16* to, std::int64_t n) {
+  std::int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) store(to + i, load(from + i));
+  if (i < n) store_first(to + i, load_first(from + i, n - i), n - i);
+}
+
 #endif
 
 }  // namespace sluice::kernels::SLUICE_ISA

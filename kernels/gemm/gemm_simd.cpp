@@ -1,4 +1,4 @@
-// Micro-kernels of fp32 FMAs: a tile of C stays in registers while K runs.
+// Kernel sets of fp32 FMAs.
 #include <array>
 #include <utility>
 
@@ -9,10 +9,12 @@
 #include "kernels/cpu/for_each_isa.hpp"
 
 #ifdef SLUICE_ISA
+#include "kernels/gemm/gemm_tile.hpp"
+
 namespace sluice::kernels::SLUICE_ISA {
 namespace {
 
-// Registers: rows x lanes of sums, lanes of B and one of A fill the file (32 zmm, 16 ymm).
+// Rows x lanes of sums, the lanes of B and one of A fill the registers (32 zmm, 16 ymm).
 #if SLUICE_ISA_IS_AVX512
 constexpr int kTileRows = 14;
 constexpr int kTileLanes = 2;
@@ -21,87 +23,12 @@ constexpr int kTileRows = 6;
 constexpr int kTileLanes = 1;
 #endif
 
-template <int kRows, int kL>
-SLUICE_INLINE void load_sums(const TileJob& job, Lanes (&sums)[kRows][kL]) {
-  const std::int64_t last = job.columns - kLanes * (kL - 1);  // columns of the last lanes
-  for (int r = 0; r < kRows; ++r) {
-    const float* c = job.c + r * job.c_stride;
-    for (int l = 0; l < kL; ++l) {
-      if (!job.load) {
-        sums[r][l] = zero();
-      } else if (l + 1 < kL || last == kLanes) {
-        sums[r][l] = load(c + l * kLanes);
-      } else {
-        sums[r][l] = load_first(c + l * kLanes, last);
-      }
-    }
+struct Floats {
+  static constexpr std::int64_t kElements = 1;
+  SLUICE_INLINE static Lanes multiply_add(Lanes left, Lanes right, Lanes sum) {
+    return fma(left, right, sum);
   }
-}
-
-template <int kRows, int kL>
-SLUICE_INLINE void store_sums(const TileJob& job, const Lanes (&sums)[kRows][kL]) {
-  const std::int64_t last = job.columns - kLanes * (kL - 1);
-  for (int r = 0; r < kRows; ++r) {
-    float* c = job.c + r * job.c_stride;
-    for (int l = 0; l < kL; ++l) {
-      if (l + 1 < kL || last == kLanes) {
-        store(c + l * kLanes, sums[r][l]);
-      } else {
-        store_first(c + l * kLanes, sums[r][l], last);
-      }
-    }
-  }
-}
-
-// What comes next in memory order of tiles: the rows below.
-template <int kRows, int kL>
-SLUICE_INLINE void prefetch_below(const TileJob& job) {
-  for (int r = 0; r < kRows; ++r) {
-    const float* c = job.c + (kRows + r) * job.c_stride;
-    for (int l = 0; l < kL; ++l) _mm_prefetch(c + l * kLanes, _MM_HINT_T0);
-  }
-}
-
-template <int kRows, int kL>
-void multiply_tile(const TileJob& job) {
-  Lanes sums[kRows][kL];
-  load_sums(job, sums);
-  prefetch_below<kRows, kL>(job);
-  const auto* a = reinterpret_cast<const float*>(job.a);
-  const auto* b = reinterpret_cast<const float*>(job.b);
-  for (std::int64_t k = 0; k < job.k; ++k) {
-    Lanes right[kL];
-    for (int l = 0; l < kL; ++l) right[l] = load(b + l * kLanes);
-    for (int r = 0; r < kRows; ++r) {
-      const Lanes left = set1(a[r]);
-      for (int l = 0; l < kL; ++l) sums[r][l] = fma(left, right[l], sums[r][l]);
-    }
-    a += kRows;
-    b += kL * kLanes;
-  }
-  store_sums(job, sums);
-}
-
-using TileFunction = void (*)(const TileJob&);
-
-template <int kL, int... kRow>
-constexpr std::array<TileFunction, kTileRows> tiles_of(std::integer_sequence<int, kRow...>) {
-  return {&multiply_tile<kRow + 1, kL>...};
-}
-
-void tile(const TileJob& job) {
-  using Rows = std::make_integer_sequence<int, kTileRows>;
-  static constexpr auto kNarrow = tiles_of<1>(Rows());
-  static constexpr auto kWide = tiles_of<kTileLanes>(Rows());
-  const auto& tiles = job.columns <= kLanes ? kNarrow : kWide;
-  tiles[static_cast<std::size_t>(job.rows - 1)](job);
-}
-
-void round(const float* from, BF16* to, std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(to + i, load(from + i));
-  if (i < n) store_first(to + i, load_first(from + i, n - i), n - i);
-}
+};
 
 }  // namespace
 
@@ -109,11 +36,11 @@ const GemmKernelSet kGemmFloats{.name = SLUICE_ISA_IS_AVX512 ? "avx512" : "avx2"
                                 .rows = kTileRows,
                                 .columns = kTileLanes * kLanes,
                                 .narrow_columns = kLanes,
-                                .k_unit = 1,
+                                .k_unit = Floats::kElements,
                                 .element_bytes = sizeof(float),
                                 .pack_a = &pack_floats,
                                 .pack_b = &pack_floats,
-                                .tile = &tile,
+                                .tile = &tile<Floats, kTileRows, kTileLanes>,
                                 .round = &round,
                                 .begin = nullptr,
                                 .end = nullptr};
