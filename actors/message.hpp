@@ -190,7 +190,8 @@ struct StepReport {
 // -------------------------------------------------------------------------------------
 
 enum class SnapshotPurpose : std::uint8_t { kCheckpoint, kProbe };
-/// supervisor -> owners: copy your state and send it to the checkpointer.
+/// supervisor -> owners: copy your state; it goes to the checkpointer, or (kProbe: values and
+/// gradients) to the outside. outside -> supervisor: kProbe only.
 struct SnapshotRequest {
   std::int64_t index = 0;  ///< optimizer updates so far
   SnapshotPurpose purpose = SnapshotPurpose::kCheckpoint;

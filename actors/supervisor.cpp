@@ -15,6 +15,8 @@ void Supervisor::on_control(Message message) {
     single(*one);
   } else if (auto* request = std::get_if<GenerateRequest>(&message.body)) {
     generate(std::move(*request));
+  } else if (const auto* look = std::get_if<SnapshotRequest>(&message.body)) {
+    snapshot(*look);
   } else {
     SLUICE_CHECK(false, "supervisor: unexpected message {}", message.body.index());
   }
@@ -43,12 +45,14 @@ Flow Supervisor::train(RunTraining command) {
 
 Flow Supervisor::single(RunStep command) {
   co_await step(command.mode, command.index, command.micro_batches);
-  if (command.mode == StepMode::kGradient) {
-    const SnapshotRequest request{command.index, SnapshotPurpose::kProbe};
-    for (const ActorIndex owner : owners_of(*config_.plan)) post(owner, make_message({}, request));
-    co_await collect_owners(request.index, Topic::kSnapshot);
-  }
   post(kOutside, make_message({}, Idle{command.index + 1}));
+}
+
+// Every owner's state to the outside (kProbe). Gradients are cleared by it.
+Flow Supervisor::snapshot(SnapshotRequest request) {
+  for (const ActorIndex owner : owners_of(*config_.plan)) post(owner, make_message({}, request));
+  co_await collect_owners(request.index, Topic::kSnapshot);
+  post(kOutside, make_message({}, Idle{request.index}));
 }
 
 // Everyone starts the step; it is over when every owner has done its work and the sink has

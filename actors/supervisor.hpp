@@ -21,6 +21,7 @@ class Supervisor final : public FlowActor {
   Flow train(RunTraining command);
   Flow single(RunStep command);
   Flow generate(GenerateRequest request);
+  Flow snapshot(SnapshotRequest request);
   Async<Done> step(StepMode mode, std::int64_t index, std::int32_t micro_batches);
   Async<Done> collect_owners(std::int64_t step, Topic topic);
   Async<Done> checkpoint(std::int64_t index);
