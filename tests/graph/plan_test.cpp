@@ -48,10 +48,15 @@ TEST(Partition, HeadAndMtpCountToTheLastStage) {
 TEST(Plan, NamesWhatCannotBe) {
   PlanOptions options;
   options.pipeline_parallel_size = 9;
-  EXPECT_NE(make_plan(summary(8, 0), options).error().message.find("topology.pipeline_parallel_size = 9"), std::string::npos);
+  EXPECT_NE(
+      make_plan(summary(8, 0), options).error().message.find("topology.pipeline_parallel_size = 9"),
+      std::string::npos);
   options.pipeline_parallel_size = 1;
   options.expert_parallel_size = 3;
-  EXPECT_NE(make_plan(summary(8, 0), options).error().message.find("must divide the model's 8 routed experts"), std::string::npos);
+  EXPECT_NE(make_plan(summary(8, 0), options)
+                .error()
+                .message.find("must divide the model's 8 routed experts"),
+            std::string::npos);
 }
 
 TEST(Plan, HoldsEveryActorOnce) {
@@ -65,10 +70,12 @@ TEST(Plan, HoldsEveryActorOnce) {
   EXPECT_EQ(plan->expert_groups.size(), 8u);
   EXPECT_EQ(plan->ranks(), 8);
   const auto count = [&](ActorKind kind) {
-    return std::count_if(plan->actors.begin(), plan->actors.end(), [&](const ActorPlan& a) { return a.kind == kind; });
+    return std::count_if(plan->actors.begin(), plan->actors.end(),
+                         [&](const ActorPlan& a) { return a.kind == kind; });
   };
   EXPECT_EQ(count(ActorKind::kChannel), static_cast<std::ptrdiff_t>(plan->channels.size()));
-  // tokens, targets, activation, gradient, embedding and its gradient, dispatch and combine for each group.
+  // tokens, targets, activation, gradient, embedding and its gradient, dispatch and combine for
+  // each group.
   EXPECT_EQ(plan->channels.size(), 6u + 16u);
   EXPECT_NE(to_string(*plan).find("experts 1.3"), std::string::npos);
 }
@@ -87,7 +94,8 @@ TEST(PlanCheck, EverySizeRunsToItsEnd) {
             const auto plan = make_plan(summary(8, depth), options);
             ASSERT_TRUE(plan);
             const Status status = check_plan(*plan);
-            EXPECT_TRUE(status) << schedule << " " << stages << "x" << micro_batches << ": " << status.error().message;
+            EXPECT_TRUE(status) << schedule << " " << stages << "x" << micro_batches << ": "
+                                << status.error().message;
           }
         }
       }

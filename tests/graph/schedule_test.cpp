@@ -28,7 +28,8 @@ TEST(Schedule, UnknownNameListsTheKnownOnes) {
   EXPECT_NE(made.error().message.find("gpipe or 1f1b"), std::string::npos);
 }
 
-// Every pass exactly once, backward after forward, both in micro-batch order; 1F1B keeps min(P - r, M) alive.
+// Every pass exactly once, backward after forward, both in micro-batch order; 1F1B keeps min(P - r,
+// M) alive.
 TEST(Schedule, InvariantsHoldForManySizes) {
   for (std::int32_t stages = 1; stages <= 8; ++stages) {
     for (std::int32_t micro_batches = 1; micro_batches <= 12; ++micro_batches) {
