@@ -1,0 +1,38 @@
+// The table of commands, parsing, errors and exit codes.
+#include "runtime/cli/cli.hpp"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+
+namespace sluice {
+namespace {
+
+constexpr AddCommand* kCommands[] = {
+    add_tokenize,
+};
+
+int report(const Error& error) {
+  fmt::print(stderr, "sluice: error: {}\n", error.message);
+  return error.kind == ErrorKind::kInvalidInput ? 2 : 1;
+}
+
+}  // namespace
+
+int run_cli(int argc, const char* const* argv) {
+  CLI::App app("Sluice trains and serves DeepSeek-V3-style mixture-of-experts models.", "sluice");
+  app.require_subcommand(1);
+  CommandRun run;
+  for (AddCommand* add : kCommands) add(app, run);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    return report({ErrorKind::kInvalidInput, fmt::format("{} (see sluice --help)", error.what())});
+  }
+  const auto exit_code = run();
+  return exit_code ? *exit_code : report(exit_code.error());
+}
+
+}  // namespace sluice
