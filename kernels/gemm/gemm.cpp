@@ -9,18 +9,6 @@
 namespace sluice::kernels {
 namespace {
 
-// Null stands for the reference.
-const GemmKernelSet* choose_kernels(const ComputeContext& context, DType operands) {
-  if (operands == DType::kBF16 && context.bf16.amx_bf16) return &amx_bf16::kGemm;
-  if (operands == DType::kBF16 && context.bf16.avx512_bf16) return &avx512_bf16::kGemm;
-  switch (context.isa) {
-    case Isa::kReference: return nullptr;
-    case Isa::kAvx2: return &avx2::kGemmFloats;
-    case Isa::kAvx512: return &avx512::kGemmFloats;
-  }
-  return nullptr;
-}
-
 void check_factor(TensorView view) {
   SLUICE_CHECK(view.dtype == DType::kF32 || view.dtype == DType::kBF16, "a factor of {}",
                name_of(view.dtype));
@@ -67,7 +55,7 @@ void set_packed(Product& p, const ComputeContext& context, const PackedB& b, DTy
   SLUICE_CHECK_EQ(p.k, b.k());
   SLUICE_CHECK_EQ(p.n(), b.n());
   SLUICE_CHECK(left == b.dtype(), "{} times packed {}", name_of(left), name_of(b.dtype()));
-  SLUICE_CHECK(b.kernels() == choose_kernels(context, left), "packed for another kernel set");
+  SLUICE_CHECK(b.kernels() == choose_gemm_kernels(context, left), "packed for another kernel set");
   p.b_panels = b.panels();
   p.b = {.data = b.panels(), .row_stride = b.n()};  // as the reference packs
 }
@@ -123,14 +111,25 @@ Operand rows_from(Operand operand, std::int64_t first) {
 
 }  // namespace
 
+const GemmKernelSet* choose_gemm_kernels(const ComputeContext& context, DType operands) {
+  if (operands == DType::kBF16 && context.bf16.amx_bf16) return &amx_bf16::kGemm;
+  if (operands == DType::kBF16 && context.bf16.avx512_bf16) return &avx512_bf16::kGemm;
+  switch (context.isa) {
+    case Isa::kReference: return nullptr;
+    case Isa::kAvx2: return &avx2::kGemmFloats;
+    case Isa::kAvx512: return &avx512::kGemmFloats;
+  }
+  return nullptr;
+}
+
 std::string_view gemm_kernel_set_name(const ComputeContext& context, DType operands) {
-  const GemmKernelSet* kernels = choose_kernels(context, operands);
+  const GemmKernelSet* kernels = choose_gemm_kernels(context, operands);
   return kernels == nullptr ? name_of(Isa::kReference) : kernels->name;
 }
 
 std::size_t PackedB::size_bytes(const ComputeContext& context, DType dtype, std::int64_t k,
                                 std::int64_t n) {
-  const GemmKernelSet* kernels = choose_kernels(context, dtype);
+  const GemmKernelSet* kernels = choose_gemm_kernels(context, dtype);
   if (kernels == nullptr) return static_cast<std::size_t>(k * n) * sizeof(float);
   return static_cast<std::size_t>(kernels->padded_k(k) * kernels->padded_n(n) *
                                       kernels->element_bytes +
@@ -138,7 +137,7 @@ std::size_t PackedB::size_bytes(const ComputeContext& context, DType dtype, std:
 }
 
 void PackedB::pack(const ComputeContext& context, TensorView b, Layout layout) {
-  const GemmKernelSet* kernels = choose_kernels(context, b.dtype);
+  const GemmKernelSet* kernels = choose_gemm_kernels(context, b.dtype);
   const std::int64_t k = k_of_right(b, layout);
   const std::int64_t n = n_of_right(b, layout);
   const ProfileScope scope(context, "gemm.pack");
@@ -170,7 +169,7 @@ void gemm(const ComputeContext& context, TensorView a, Layout a_layout, TensorVi
                         .k = k_of_left(a, a_layout),
                         .accumulate = accumulate};
   const ProfileScope scope(context, "gemm", gemm_operations(c.rows, c.columns, product.k));
-  run(context, choose_kernels(context, a.dtype), {&product, 1});
+  run(context, choose_gemm_kernels(context, a.dtype), {&product, 1});
 }
 
 void gemm(const ComputeContext& context, TensorView a, Layout a_layout, const PackedB& b,
@@ -183,7 +182,7 @@ void gemm(const ComputeContext& context, TensorView a, Layout a_layout, const Pa
                   .accumulate = accumulate};
   set_packed(product, context, b, a.dtype);
   const ProfileScope scope(context, "gemm", gemm_operations(c.rows, c.columns, product.k));
-  run(context, choose_kernels(context, a.dtype), {&product, 1});
+  run(context, choose_gemm_kernels(context, a.dtype), {&product, 1});
 }
 
 void grouped_gemm(const ComputeContext& context, TensorView a,
@@ -202,7 +201,7 @@ void grouped_gemm(const ComputeContext& context, TensorView a,
     set_packed(products[g], context, *b[g], a.dtype);
   }
   const ProfileScope scope(context, "gemm.grouped", gemm_operations(c.rows, c.columns, a.columns));
-  run(context, choose_kernels(context, a.dtype), products.span());
+  run(context, choose_gemm_kernels(context, a.dtype), products.span());
 }
 
 void grouped_gemm_weights(const ComputeContext& context, TensorView a, TensorView b,
@@ -226,7 +225,7 @@ void grouped_gemm_weights(const ComputeContext& context, TensorView a, TensorVie
   }
   const ProfileScope scope(context, "gemm.grouped_weights",
                            gemm_operations(a.columns, b.columns, a.rows));
-  run(context, choose_kernels(context, a.dtype), products.span());
+  run(context, choose_gemm_kernels(context, a.dtype), products.span());
 }
 
 }  // namespace sluice::kernels

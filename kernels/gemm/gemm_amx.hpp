@@ -101,6 +101,16 @@ struct AmxGemm {
     copy(edge.data(), kColumns, job.c, job.c_stride, job);
   }
 
+  static double burst(std::int64_t rounds) {
+    for (std::int64_t round = 0; round < rounds; ++round) {
+      Tiles::template dot<0, 4, 6>();
+      Tiles::template dot<1, 4, 7>();
+      Tiles::template dot<2, 5, 6>();
+      Tiles::template dot<3, 5, 7>();
+    }
+    return static_cast<double>(rounds) * 4 * kSide * kSide * kStep * 2;
+  }
+
   static void copy(const float* from, std::int64_t from_stride, float* to, std::int64_t to_stride,
                    const TileJob& job) {
     for (std::int64_t r = 0; r < job.rows; ++r) {
@@ -125,6 +135,7 @@ template <class Tiles>
           .pack_b = pack_b,
           .tile = &AmxGemm<Tiles>::tile,
           .round = round,
+          .burst = &AmxGemm<Tiles>::burst,
           .begin = &Tiles::configure,
           .end = &Tiles::release};
 }

@@ -20,6 +20,7 @@ namespace {
 
 constexpr int kTileRows = 14;
 constexpr int kTileLanes = 2;
+constexpr int kPeakChains = 12;
 
 struct Bf16Pairs {
   static constexpr std::int64_t kElements = 2;
@@ -41,6 +42,7 @@ const GemmKernelSet kGemm{.name = "avx512_bf16",
                           .pack_b = &avx512::pack_bf16_pairs,
                           .tile = &tile<Bf16Pairs, kTileRows, kTileLanes>,
                           .round = &round,
+                          .burst = &burst<Bf16Pairs, kPeakChains>,
                           .begin = nullptr,
                           .end = nullptr};
 

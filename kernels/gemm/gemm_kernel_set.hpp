@@ -55,6 +55,8 @@ struct GemmKernelSet {
   void (*pack_b)(const PackJob&);
   void (*tile)(const TileJob&);
   void (*round)(const float* from, BF16* to, std::int64_t n);
+  /// Multiply-adds on registers alone; returns the operations done.
+  double (*burst)(std::int64_t rounds);
   void (*begin)();  ///< on each thread before its first tile; may be null
   void (*end)();    ///< on each thread after its last tile; may be null
 
@@ -74,9 +76,6 @@ struct GemmKernelSet {
   static constexpr std::int64_t kSlackBytes = 64;
 };
 
-/// Bytes between neighbouring buffers of two threads, and the alignment of panels.
-inline constexpr std::int64_t kScratchAlignment = 128;
-
 namespace avx2 {
 extern const GemmKernelSet kGemmFloats;
 }
@@ -89,6 +88,10 @@ extern const GemmKernelSet kGemm;
 namespace amx_bf16 {
 extern const GemmKernelSet kGemm;
 }
+
+/// The set for products of such operands; null for the reference.
+[[nodiscard]] const GemmKernelSet* choose_gemm_kernels(const ComputeContext& context,
+                                                       DType operands);
 
 /// All of B into panels (K not blocked), split over the team.
 void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, const Operand& b,

@@ -18,9 +18,11 @@ namespace {
 #if SLUICE_ISA_IS_AVX512
 constexpr int kTileRows = 14;
 constexpr int kTileLanes = 2;
+constexpr int kPeakChains = 12;
 #else
 constexpr int kTileRows = 6;
 constexpr int kTileLanes = 1;
+constexpr int kPeakChains = 6;  // of two registers
 #endif
 
 struct Floats {
@@ -42,6 +44,7 @@ const GemmKernelSet kGemmFloats{.name = SLUICE_ISA_IS_AVX512 ? "avx512" : "avx2"
                                 .pack_b = &pack_floats,
                                 .tile = &tile<Floats, kTileRows, kTileLanes>,
                                 .round = &round,
+                                .burst = &burst<Floats, kPeakChains>,
                                 .begin = nullptr,
                                 .end = nullptr};
 

@@ -85,6 +85,23 @@ void tile(const TileJob& job) {
   tiles[static_cast<std::size_t>(job.rows - 1)](job);
 }
 
+/// GemmKernelSet::burst: enough chains to hide the latency of a multiply-add. They start from
+/// different numbers and are all used in the end, else the compiler would merge or drop them.
+template <class Words, int kChains>
+double burst(std::int64_t rounds) {
+  Lanes sums[kChains];
+  for (int i = 0; i < kChains; ++i) sums[i] = set1(static_cast<float>(i));
+  const Lanes factor = set1(0.5f);
+  for (std::int64_t round = 0; round < rounds; ++round) {
+    for (int i = 0; i < kChains; ++i) sums[i] = Words::multiply_add(factor, factor, sums[i]);
+  }
+  Lanes total = zero();
+  for (int i = 0; i < kChains; ++i) total = add(total, sums[i]);
+  const float used = fold_sum(total);
+  asm volatile("" : : "x"(used));
+  return static_cast<double>(rounds) * kChains * kLanes * 2 * Words::kElements;
+}
+
 /// GemmKernelSet::round.
 void round(const float* from, BF16* to, std::int64_t n) {
   std::int64_t i = 0;
