@@ -200,6 +200,7 @@ struct ParameterState {
   std::string name;
   model::ParameterKind kind = model::ParameterKind::kMatrix;
   Tensor value, gradient, m, v;  ///< fp32; those that were not asked for are empty
+  std::int64_t updates = 0;      ///< optimizer state, as m and v are
 };
 struct SnapshotPart {
   std::int64_t index = 0;

@@ -3,6 +3,7 @@
 
 #include <cstring>
 
+#include "graph/model/optimizer.hpp"
 #include "kernels/base/check.hpp"
 #include "kernels/optimizer/adamw.hpp"
 
@@ -32,12 +33,13 @@ std::vector<ParameterState> copy_state(const ComputeContext& context,
                                        SnapshotPurpose purpose) {
   std::vector<ParameterState> out;
   for (const model::Parameter& p : parameters.all()) {
-    ParameterState state{p.name, p.kind, copy(context, p.master), {}, {}, {}};
+    ParameterState state{p.name, p.kind, copy(context, p.master), {}, {}, {}, 0};
     if (purpose == SnapshotPurpose::kProbe) {
       state.gradient = copy(context, p.gradient);
     } else {
       state.m = copy(context, p.m);
       state.v = copy(context, p.v);
+      state.updates = p.updates;
     }
     out.push_back(std::move(state));
   }
@@ -93,24 +95,14 @@ Async<Done> Owner::finish_step(StepStart start) {
 }
 
 void Owner::update(const ComputeContext& context, const ApplyUpdate& apply) {
-  kernels::AdamWDesc desc;
-  desc.learning_rate = apply.learning_rate;
-  desc.beta1 = static_cast<float>(config_.optimizer.adam_beta1);
-  desc.beta2 = static_cast<float>(config_.optimizer.adam_beta2);
-  desc.epsilon = static_cast<float>(config_.optimizer.adam_epsilon);
-  desc.gradient_scale = apply.scale;
-  desc.step = apply.update;
-  for (model::Parameter& p : parameters_.all()) {
-    if (p.gradient.empty()) continue;
-    desc.weight_decay = p.kind == model::ParameterKind::kMatrix
-                            ? static_cast<float>(config_.optimizer.weight_decay)
-                            : 0.0f;
-    const bool has_copy = p.compute.has_storage() && p.compute.dtype() == DType::kBF16;
-    kernels::adamw(context, desc, p.gradient.values<float>(), p.master.values<float>(),
-                   p.m.values<float>(), p.v.values<float>(),
-                   has_copy ? p.compute.values<BF16>() : std::span<BF16>());
-  }
-  parameters_.bump_version();
+  model::AdamW adamw;
+  adamw.learning_rate = apply.learning_rate;
+  adamw.beta1 = static_cast<float>(config_.optimizer.adam_beta1);
+  adamw.beta2 = static_cast<float>(config_.optimizer.adam_beta2);
+  adamw.epsilon = static_cast<float>(config_.optimizer.adam_epsilon);
+  adamw.weight_decay = static_cast<float>(config_.optimizer.weight_decay);
+  adamw.gradient_scale = apply.scale;
+  adamw.update(context, parameters_);
   parameters_.clear_gradients(context);
 }
 

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 
-#include "kernels/convert/convert.hpp"
 #include "kernels/embedding/embedding.hpp"
 #include "kernels/loss/cross_entropy.hpp"
 #include "kernels/norm/rms_norm.hpp"
@@ -65,17 +64,13 @@ struct Head::Block {
   std::span<const std::int32_t> targets;
   std::span<float> losses;
   TensorView logits;
-  TensorView dlogits;  ///< in the type of h; the logits themselves in fp32
+  TensorView dlogits;  ///< in the type of h; the memory of the logits where that is fp32
 };
 
 void Head::block_loss(const kernels::ComputeContext& context, const Block& block, float dloss) {
   head_.forward(context, block.h, block.logits);
-  const bool gradient = block.dh.rows > 0;
-  kernels::cross_entropy(context, block.logits, block.targets, dloss, block.losses,
-                         gradient ? block.logits : TensorView{});
-  if (!gradient) return;
-  if (block.dlogits.data != block.logits.data)
-    kernels::convert(context, block.logits, block.dlogits);
+  kernels::cross_entropy(context, block.logits, block.targets, dloss, block.losses, block.dlogits);
+  if (block.dh.rows == 0) return;
   head_.backward_input(context, block.dlogits, block.dh);
   head_.backward_weight(context, block.dlogits, block.h);
 }
@@ -85,21 +80,25 @@ Head::Loss Head::loss(const kernels::ComputeContext& context, const Tensor& h,
   const std::int64_t tokens = h.shape().rows(), vocab_size = head_.outputs();
   const std::int64_t most = std::min(tokens, rows_in_block(vocab_size));
   const Tensor logits = context.make(DType::kF32, Shape{most, vocab_size});
-  const Tensor dlogits =
-      gradient && h.dtype() != DType::kF32 ? context.make(h.dtype(), logits.shape()) : logits;
+  Tensor dlogits = logits;
+  if (gradient && h.dtype() != DType::kF32) dlogits = context.make(h.dtype(), logits.shape());
   const Tensor losses = context.make(DType::kF32, Shape{tokens});
   Loss loss;
   if (gradient) loss.dh = context.make(h.dtype(), h.shape());
   for (std::int64_t first = 0; first < tokens; first += most) {
     const std::int64_t rows = std::min(most, tokens - first);
     const auto begin = static_cast<std::size_t>(first), count = static_cast<std::size_t>(rows);
-    block_loss(context,
-               {h.view().rows_from(first, rows),
-                gradient ? loss.dh.view().rows_from(first, rows) : TensorView{},
+    Block block{h.view().rows_from(first, rows),
+                {},
                 targets.values<const std::int32_t>().subspan(begin, count),
-                losses.values<float>().subspan(begin, count), logits.view().rows_from(0, rows),
-                dlogits.view().rows_from(0, rows)},
-               dloss);
+                losses.values<float>().subspan(begin, count),
+                logits.view().rows_from(0, rows),
+                {}};
+    if (gradient) {
+      block.dh = loss.dh.view().rows_from(first, rows);
+      block.dlogits = dlogits.view().rows_from(0, rows);
+    }
+    block_loss(context, block, dloss);
   }
   for (const float l : losses.values<const float>()) loss.sum += static_cast<double>(l);
   return loss;

@@ -1,8 +1,6 @@
 // The routed experts of one group: rows gathered by expert, three grouped products each way.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "graph/model/decoder_layer.hpp"
 #include "graph/model/feed_forward.hpp"
 #include "kernels/activation/swiglu.hpp"
@@ -10,10 +8,18 @@
 
 namespace sluice::model {
 
+namespace {
+
+constexpr std::size_t kTensors = 3;  // gate_proj, up_proj, down_proj: consecutive in the set
+
+}  // namespace
+
 struct ExpertBlock::Weights {
   std::int64_t first = 0;
   std::int64_t count = 0;
-  std::vector<Linear> gate_up, down;  ///< by local expert
+  ParameterSet* set = nullptr;
+  std::vector<Linear> gate_up, down;     ///< by local expert
+  std::vector<std::size_t> first_index;  ///< of its kTensors parameters
 
   [[nodiscard]] static std::vector<const kernels::PackedB*> packed(
       const kernels::ComputeContext& context, std::vector<Linear>& experts, bool backward) {
@@ -40,13 +46,12 @@ struct ExpertBlock::Saved {
   Tensor row_weights;  ///< fp32 [rows]
   Tensor gate_up;      ///< [rows, 2F]; its gradient after backward_input
   Tensor activated;    ///< [rows, F]
-  std::int64_t capacity = 0;
 
   [[nodiscard]] std::int64_t rows() const { return static_cast<std::int64_t>(route.tokens.size()); }
-  /// [rows, columns] of a block for `capacity` rows.
+  /// [rows, columns], the used part of route.rows_max rows.
   [[nodiscard]] Tensor make(const kernels::ComputeContext& context, DType dtype,
                             std::int64_t columns) const {
-    return context.make(dtype, Shape{capacity, columns}).slice(0, rows());
+    return context.make(dtype, Shape{route.rows_max, columns}).slice(0, rows());
   }
 };
 
@@ -59,12 +64,16 @@ ExpertBlock::ExpertBlock(std::shared_ptr<const ModelConstants> constants, std::i
   const ModelConfig& config = constants_->config;
   weights_->first = first;
   weights_->count = count;
+  weights_->set = &set;
   for (std::int64_t expert = first; expert < first + count; ++expert) {
     const std::string prefix = fmt::format("model.layers.{}.mlp.experts.{}.", layer, expert);
+    const std::size_t index = set.all().size();
+    weights_->first_index.push_back(index);
     weights_->gate_up.push_back(
         add_gate_up(set, prefix, config.hidden_size, config.moe_intermediate_size));
     weights_->down.push_back(
         add_down(set, prefix, config.hidden_size, config.moe_intermediate_size));
+    for (std::size_t i = 0; i < kTensors; ++i) set.mark_expert(index + i);
   }
 }
 ExpertBlock::~ExpertBlock() = default;
@@ -80,7 +89,6 @@ kernels::TreePartial ExpertBlock::forward(const kernels::ComputeContext& context
   Saved& s = keep ? saved : local;
   kernels::route(routing.experts.values<const std::int32_t>(), tokens, config.num_experts_per_tok,
                  weights_->first, weights_->count, s.route);
-  s.capacity = tokens * std::min(config.num_experts_per_tok, weights_->count);
   s.row_weights = s.make(context, DType::kF32, 1);
   for (std::size_t row = 0; row < s.route.slots.size(); ++row)
     s.row_weights.values<float>()[row] =
@@ -135,6 +143,11 @@ void ExpertBlock::backward_weights(const kernels::ComputeContext& context, Saved
   kernels::gather_rows(context, s.dy.view(), s.route.tokens, dy_rows.view());
   kernels::grouped_gemm_weights(context, dy_rows.view(), s.activated.view(), {}, s.route.offsets,
                                 Weights::gradients(weights_->down));
+  for (std::size_t e = 0; e < weights_->first_index.size(); ++e) {
+    if (s.route.offsets[e] == s.route.offsets[e + 1]) continue;
+    for (std::size_t i = 0; i < kTensors; ++i)
+      weights_->set->mark_reached(weights_->first_index[e] + i);
+  }
   s = {};
 }
 

@@ -53,8 +53,14 @@ std::size_t ParameterSet::append(Parameter parameter) {
 std::size_t ParameterSet::add(std::string name, ParameterKind kind, Shape shape, ComputeCopy copy) {
   const Block block = make_block(kind, shape, copy);
   blocks_.push_back(block);
-  return append({std::move(name), kind, shape, block.master, block.compute, block.gradient, block.m,
-                 block.v});
+  return append({.name = std::move(name),
+                 .kind = kind,
+                 .shape = shape,
+                 .master = block.master,
+                 .compute = block.compute,
+                 .gradient = block.gradient,
+                 .m = block.m,
+                 .v = block.v});
 }
 
 std::size_t ParameterSet::add_stacked(std::span<const std::string> names,
@@ -67,10 +73,14 @@ std::size_t ParameterSet::add_stacked(std::span<const std::string> names,
   blocks_.push_back(block);
   std::int64_t row = 0;
   for (std::size_t i = 0; i < names.size(); ++i) {
-    append({names[i], ParameterKind::kMatrix, Shape{rows[i], columns},
-            block.master.slice(row, rows[i]), block.compute.slice(row, rows[i]),
-            slice_or_empty(block.gradient, row, rows[i]), slice_or_empty(block.m, row, rows[i]),
-            slice_or_empty(block.v, row, rows[i])});
+    append({.name = names[i],
+            .kind = ParameterKind::kMatrix,
+            .shape = Shape{rows[i], columns},
+            .master = block.master.slice(row, rows[i]),
+            .compute = block.compute.slice(row, rows[i]),
+            .gradient = slice_or_empty(block.gradient, row, rows[i]),
+            .m = slice_or_empty(block.m, row, rows[i]),
+            .v = slice_or_empty(block.v, row, rows[i])});
     row += rows[i];
   }
   return block.first;
@@ -108,6 +118,7 @@ void ParameterSet::clear_gradients(const kernels::ComputeContext& context) {
   for (const Block& block : blocks_) {
     if (!block.gradient.empty()) kernels::clear(context, block.gradient.values<float>());
   }
+  for (Parameter& parameter : parameters_) parameter.reached = false;
 }
 
 std::size_t ParameterSet::size_bytes() const {

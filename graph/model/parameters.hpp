@@ -44,6 +44,11 @@ struct Parameter {
   Tensor compute;  ///< what kernels read: `master` itself (fp32 recipe, norms, gate) or a BF16 copy
   Tensor gradient;  ///< fp32; training only
   Tensor m, v;      ///< fp32 moments; training only
+  /// A routed expert's: a step in which no token reached the expert leaves weights, moments and
+  /// `updates` as they are (in PyTorch its gradient is None then).
+  bool is_expert = false;
+  bool reached = false;      ///< experts: by a token since clear_gradients
+  std::int64_t updates = 0;  ///< optimizer updates so far: state, as the moments are
 };
 
 /// What an owner's parameters are for; decides which tensors exist.
@@ -86,7 +91,10 @@ class ParameterSet {
   /// that wrote master and compute weights calls `bump_version`.
   [[nodiscard]] std::uint64_t version() const { return version_; }
   void bump_version() { ++version_; }
+  /// Zeroes gradients and forgets which experts were reached.
   void clear_gradients(const kernels::ComputeContext& context);
+  void mark_expert(std::size_t index) { parameters_[index].is_expert = true; }
+  void mark_reached(std::size_t index) { parameters_[index].reached = true; }
 
   /// Of all tensors held: weights, copies, gradients, moments.
   [[nodiscard]] std::size_t size_bytes() const;
