@@ -52,15 +52,16 @@ class LaneSum {
   LaneArray lanes_{};
 };
 
-/// Coefficients of exp: e^r on |r| <= ln2/2, degree 6 Taylor-minimax; error below 2 ulp over the
-/// clamped range.
+/// Coefficients of exp: e^r = 1 + r + r²/2 + ... on |r| <= ln2/2, the upper four fitted to the
+/// smallest relative error (4e-9); below 2 units in the last place in all over the clamped range.
 struct ExpConstants {
   static constexpr float kLog2E = 1.44269504088896341f;
   static constexpr float kLn2High = 0.693145751953125f;
   static constexpr float kLn2Low = 1.42860682030941723212e-6f;
   static constexpr float kSmallest = -87.0f;  ///< below: 0
   static constexpr float kLargest = 88.0f;    ///< above: e^88, finite
-  static constexpr std::array<float, 6> kC{1.0f / 720, 1.0f / 120, 1.0f / 24, 1.0f / 6, 0.5f, 1.0f};
+  static constexpr std::array<float, 6> kC{1.3863756e-3f, 8.36751e-3f, 4.1667238e-2f,
+                                           1.6666535e-1f, 0.5f,        1.0f};
 };
 
 /// e^x for the kernels: 0 below -87, clamped above 88, NaN stays NaN.

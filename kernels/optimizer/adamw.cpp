@@ -28,17 +28,15 @@ double power(double base, std::int64_t exponent) {
 }
 
 AdamWFactors factors_of(const AdamWDesc& desc) {
-  const double beta1 = desc.beta1, beta2 = desc.beta2, rate = desc.learning_rate;
-  AdamWFactors f;
-  f.scale = desc.gradient_scale;
-  f.one_minus_beta1 = static_cast<float>(1 - beta1);
-  f.beta2 = desc.beta2;
-  f.one_minus_beta2 = static_cast<float>(1 - beta2);
-  f.root_correction = static_cast<float>(1 / std::sqrt(1 - power(beta2, desc.step)));
-  f.epsilon = desc.epsilon;
-  f.step_size = static_cast<float>(rate / (1 - power(beta1, desc.step)));
-  f.keep = static_cast<float>(1 - rate * static_cast<double>(desc.weight_decay));
-  return f;
+  const auto narrow = [](double value) { return static_cast<float>(value); };
+  return {.scale = desc.gradient_scale,
+          .one_minus_beta1 = narrow(1 - desc.beta1),
+          .beta2 = narrow(desc.beta2),
+          .one_minus_beta2 = narrow(1 - desc.beta2),
+          .root_correction = narrow(1 / std::sqrt(1 - power(desc.beta2, desc.step))),
+          .epsilon = narrow(desc.epsilon),
+          .step_size = narrow(desc.learning_rate / (1 - power(desc.beta1, desc.step))),
+          .keep = narrow(1 - desc.learning_rate * desc.weight_decay)};
 }
 
 }  // namespace

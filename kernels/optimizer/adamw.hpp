@@ -6,12 +6,13 @@
 
 namespace sluice::kernels {
 
+/// Rates are fp64, as users write them: 1 - beta2 loses half its digits when 0.999 is an fp32.
 struct AdamWDesc {
-  float learning_rate = 0;
-  float beta1 = 0.9f;
-  float beta2 = 0.95f;
-  float epsilon = 1e-8f;
-  float weight_decay = 0;    ///< of this tensor: 0 for vectors
+  double learning_rate = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0;   ///< of this tensor: 0 for vectors
   float gradient_scale = 1;  ///< the clipping factor, multiplied to the gradient first
   std::int64_t step = 1;     ///< 1 for the first update (bias correction)
 };
