@@ -94,28 +94,28 @@ struct Pieces {
   }
 };
 
-// Keys [first, last) of a head as panels of 16 keys, nope then rope: what scores read.
-template <class T>
-void pack_key_panels(const Head& head, const Inputs<T>& in, const Sizes& sizes, std::int64_t first,
-                     std::int64_t last, float* panels) {
+// Calls pack(j, from, rows) for every 16 keys of [first, last): of them `rows` are below the
+// length, and `from` is the first, or some valid row where there is none. The rows of the next 16
+// are on their way meanwhile.
+template <class T, class Pack>
+void for_each_panel(const Head& head, const Inputs<T>& in, std::int64_t first, std::int64_t last,
+                    const Pack& pack) {
+  const std::int64_t length = head.desc.length;
   for (std::int64_t j = first; j < last; j += kLanes) {
-    const std::int64_t rows = std::clamp<std::int64_t>(sizes.length - j, 0, kLanes);
-    const std::int64_t from = std::min(j, sizes.length - 1);
-    float* panel = panels + j * sizes.key;
-    pack_panel(head.k(in.kv, from), in.kv.row_stride, rows, head.desc.nope, panel);
-    pack_panel(in.k_rope.row(head.row(from)), in.k_rope.row_stride, rows, head.desc.rope,
-               panel + head.desc.nope * kLanes);
+    const std::int64_t next = std::min(j + kLanes, length);
+    prefetch_rows(head.k(in.kv, std::min(next, length - 1)), in.kv.row_stride,
+                  std::min<std::int64_t>(kLanes, length - next), head.desc.nope + head.desc.value);
+    pack(j, std::min(j, length - 1), std::clamp<std::int64_t>(length - j, 0, kLanes));
   }
 }
 
+// Keys as panels of 16: the nope part, then the rope part.
 template <class T>
-void pack_value_panels(const Head& head, const Inputs<T>& in, const Sizes& sizes,
-                       std::int64_t first, std::int64_t last, float* panels) {
-  for (std::int64_t j = first; j < last; j += kLanes) {
-    const std::int64_t rows = std::clamp<std::int64_t>(sizes.length - j, 0, kLanes);
-    pack_panel(head.v(in.kv, std::min(j, sizes.length - 1)), in.kv.row_stride, rows, sizes.value,
-               panels + j * sizes.value);
-  }
+void pack_key_panel(const Head& head, const Inputs<T>& in, std::int64_t from, std::int64_t rows,
+                    float* panel) {
+  pack_panel(head.k(in.kv, from), in.kv.row_stride, rows, head.desc.nope, panel);
+  pack_panel(in.k_rope.row(head.row(from)), in.k_rope.row_stride, rows, head.desc.rope,
+             panel + head.desc.nope * kLanes);
 }
 
 // Rows [first, last) made by widen_to(t, row), zeros behind `width` columns and from `length` on.
@@ -140,6 +140,16 @@ struct QueryBlock {
         rows(std::min(kQueryBlock, length - first)),
         tiled(round_up(rows, kTileRows)) {}
 };
+
+// Asks for the rows of the next block, given those of this one.
+template <class T>
+void prefetch_next(const QueryBlock& block, std::int64_t length, const T* rows, std::int64_t stride,
+                   std::int64_t columns) {
+  const std::int64_t left = length - block.first - block.rows;
+  if (left > 0) {
+    prefetch_rows(rows + block.rows * stride, stride, std::min(left, kQueryBlock), columns);
+  }
+}
 
 // Keys of block [first, first + kKeyBlock) that the tile whose first row is query i may see.
 std::int64_t keys_seen(std::int64_t i, std::int64_t first) {
@@ -248,6 +258,7 @@ void forward_block(const Head& head, const Inputs<T>& in, const Sizes& s, std::i
   const QueryBlock block(index, s.length);
   pack_rows(block.first, block.first + block.tiled, s.length, s.key, s.key_row, scratch.queries,
             [&](std::int64_t t, float* row) { widen_row(head.q(in.q, t), s.key, row); });
+  prefetch_next(block, s.length, head.q(in.q, block.first), in.q.row_stride, s.key);
   forward_scores(block, s, scratch, head.desc.scale);
   forward_values(block, s, scratch);
   for (std::int64_t r = 0; r < block.rows; ++r) {
@@ -273,9 +284,11 @@ void forward(const ComputeContext& context, const AttentionDesc& desc, const Inp
     if (begin == end) return;
     ForwardScratch scratch(memory, s);
     const std::int64_t keys = std::min(s.padded, round_up(end * kQueryBlock, kLanes));
-    pack_key_panels(head, in, s, 0, keys, scratch.key_panels);
-    pack_rows(0, keys, s.length, s.value, s.value_row, scratch.values,
-              [&](std::int64_t t, float* row) { widen_row(head.v(in.kv, t), s.value, row); });
+    for_each_panel(head, in, 0, keys, [&](std::int64_t j, std::int64_t from, std::int64_t rows) {
+      pack_key_panel(head, in, from, rows, scratch.key_panels + j * s.key);
+      pack_rows(j, j + kLanes, s.length, s.value, s.value_row, scratch.values + j * s.value_row,
+                [&](std::int64_t t, float* row) { widen_row(head.v(in.kv, t), s.value, row); });
+    });
     for (std::int64_t b = begin; b < end; ++b) {
       forward_block(head, in, s, b, scratch, out, log_sum_exp);
     }
@@ -356,6 +369,10 @@ void pack_block(const Head& head, const BackwardInputs<T>& in, const Sizes& s,
     scratch.log_sum_exp[at] = real ? in.log_sum_exp[head.log_sum_exp(t)] : 0.0f;
   }
   std::fill_n(scratch.dqueries, block.tiled * s.key_row, 0.0f);
+  const std::int64_t t = block.first;
+  prefetch_next(block, s.length, head.q(in.q, t), in.q.row_stride, s.key);
+  prefetch_next(block, s.length, head.out(in.dout, t), in.dout.row_stride, s.value);
+  prefetch_next(block, s.length, head.out(in.out, t), in.out.row_stride, s.value);
 }
 
 // Scores become probabilities, dP becomes dS.
@@ -449,15 +466,17 @@ template <class T>
 void pack_head(const Head& head, const Inputs<T>& in, const Sizes& s, const BackwardRange& range,
                BackwardScratch& scratch) {
   const std::int64_t first = range.key_begin, last = range.key_end;
-  pack_key_panels(head, in, s, first, last, scratch.key_panels);
-  pack_value_panels(head, in, s, first, last, scratch.value_panels);
-  if (range.queries) {
-    pack_rows(first, last, s.length, s.key, s.key_row, scratch.keys + first * s.key_row,
-              [&](std::int64_t t, float* row) {
-                widen_row(head.k(in.kv, t), head.desc.nope, row);
-                widen_row(in.k_rope.row(head.row(t)), head.desc.rope, row + head.desc.nope);
-              });
-  }
+  const auto widen_key = [&](std::int64_t t, float* row) {
+    widen_row(head.k(in.kv, t), head.desc.nope, row);
+    widen_row(in.k_rope.row(head.row(t)), head.desc.rope, row + head.desc.nope);
+  };
+  for_each_panel(head, in, first, last, [&](std::int64_t j, std::int64_t from, std::int64_t rows) {
+    pack_key_panel(head, in, from, rows, scratch.key_panels + j * s.key);
+    pack_panel(head.v(in.kv, from), in.kv.row_stride, rows, s.value,
+               scratch.value_panels + j * s.value);
+    if (!range.queries) return;
+    pack_rows(j, j + kLanes, s.length, s.key, s.key_row, scratch.keys + j * s.key_row, widen_key);
+  });
   if (range.keys) {
     std::fill_n(scratch.dkeys + first * s.key_row, (last - first) * s.key_row, 0.0f);
     std::fill_n(scratch.dvalues + first * s.value_row, (last - first) * s.value_row, 0.0f);

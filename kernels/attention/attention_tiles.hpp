@@ -198,6 +198,18 @@ SLUICE_INLINE void transpose_eight(const T* from, std::int64_t stride, float* to
   }
 }
 
+/// Asks for the first `columns` elements of `rows` rows: a head's columns lie a long stride apart,
+/// where the hardware does not see the next row coming.
+template <class T>
+void prefetch_rows(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t columns) {
+  constexpr std::int64_t kLineElements = 64 / sizeof(T);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t d = 0; d < columns; d += kLineElements) {
+      __builtin_prefetch(from + r * stride + d);
+    }
+  }
+}
+
 /// A panel of 16 rows by columns: panel[d · 16 + r] = from[r · stride + d]; zeros from `rows` on.
 template <class T>
 void pack_panel(const T* from, std::int64_t stride, std::int64_t rows, std::int64_t columns,

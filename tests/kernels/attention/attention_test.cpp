@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -199,9 +201,9 @@ void expect_same_bits(const Case& c) {
       expect_same_bytes(o.dq, expected.dq, "dq");
       expect_same_bytes(o.dkv, expected.dkv, "dkv");
       expect_same_bytes(o.dk_rope, expected.dk_rope, "dk_rope");
-      EXPECT_EQ(std::memcmp(o.log_sum_exp.data(), expected.log_sum_exp.data(),
-                            o.log_sum_exp.size() * sizeof(float)),
-                0);
+      EXPECT_TRUE(std::ranges::equal(o.log_sum_exp, expected.log_sum_exp, {},
+                                     std::bit_cast<std::uint32_t, float>,
+                                     std::bit_cast<std::uint32_t, float>));
     }
   }
 }
