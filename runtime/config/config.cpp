@@ -1,0 +1,115 @@
+// Combinations of keys, and the way from [model] to an architecture.
+#include "runtime/config/config.hpp"
+
+#include "runtime/store/hf_config.hpp"
+
+namespace sluice::config {
+
+ModelOverrides::ModelOverrides() {
+  model::ModelConfig names;
+  names.visit_fields([this]<class T>(Field<T>&& f) {
+    const std::string name(f.name);
+    if constexpr (std::is_same_v<T, bool>) {
+      flags_[name];
+    } else if constexpr (std::is_same_v<T, double>) {
+      reals_[name];
+    } else {
+      integers_[name];
+    }
+  });
+}
+
+model::ModelConfig ModelOverrides::applied_to(model::ModelConfig model) const {
+  ModelOverrides self = *this;
+  model.visit_fields([&self]<class T>(Field<T>&& f) {
+    if (const auto& value = self.slot<T>(f.name)) f.value = *value;
+  });
+  return model;
+}
+
+std::filesystem::path Config::checkpoint_directory() const {
+  return checkpoint.directory.empty() ? std::filesystem::path(run.directory) / "checkpoints"
+                                      : std::filesystem::path(checkpoint.directory);
+}
+
+std::string Config::where(std::string_view key) const {
+  const auto it = origins.find(key);
+  if (it == origins.end()) return std::string(key);
+  return fmt::format("{}{}{}", it->second, it->second == "--set" ? " " : ": ", key);
+}
+
+Status validate(const Config& config) {
+  const TrainSection& train = config.train;
+  if (train.global_batch_size % train.micro_batch_size != 0) {
+    return invalid_input("{} is {}, no multiple of train.micro_batch_size {}",
+                         config.where("train.global_batch_size"), train.global_batch_size,
+                         train.micro_batch_size);
+  }
+  if (train.minimum_learning_rate > train.learning_rate) {
+    return invalid_input("{} is {}, above train.learning_rate {}",
+                         config.where("train.minimum_learning_rate"), train.minimum_learning_rate,
+                         train.learning_rate);
+  }
+  for (const auto& [key, beta] : {std::pair("train.adam_beta1", train.adam_beta1),
+                                  std::pair("train.adam_beta2", train.adam_beta2)}) {
+    if (beta >= 1) return invalid_input("{} is {}, must be below 1", config.where(key), beta);
+  }
+  if (config.origins.contains("model.mtp_depth") &&
+      config.origins.contains("model.num_nextn_predict_layers")) {
+    return invalid_input("{} says the same as {}; leave one out", config.where("model.mtp_depth"),
+                         config.where("model.num_nextn_predict_layers"));
+  }
+  return {};
+}
+
+Result<model::ModelConfig> apply_overrides(const Config& config, const model::ModelConfig& base) {
+  model::ModelConfig model = config.model.overrides.applied_to(base);
+  if (config.model.mtp_depth) model.num_nextn_predict_layers = *config.model.mtp_depth;
+  if (auto status = model.validate(); !status) {
+    return in_context(config.file.empty() ? "[model]" : config.file.string() + ": [model]",
+                      std::move(status).error());
+  }
+  return model;
+}
+
+std::filesystem::path model_path(const Config& config) {
+  const std::filesystem::path path = config.model.config;
+  const auto origin = config.origins.find("model.config");
+  const bool is_from_file = origin != config.origins.end() && origin->second != "--set";
+  if (path.empty() || path.is_absolute() || !is_from_file) return path;
+  std::error_code error;
+  const std::filesystem::path beside = config.file.parent_path() / path;
+  return std::filesystem::exists(beside, error) ? beside : path;
+}
+
+Result<model::ModelConfig> load_model(const Config& config) {
+  if (config.model.config.empty()) {
+    return invalid_input(
+        "{} names no config.json; set it in [model] or with --set model.config=PATH",
+        config.where("model.config"));
+  }
+  auto hf = store::read_hf_config(model_path(config));
+  if (!hf) return in_context(config.where("model.config"), std::move(hf).error());
+  return apply_overrides(config, hf->model);
+}
+
+Status check_model(const Config& config, const model::ModelConfig& model) {
+  if (config.topology.pipeline_parallel_size > model.num_hidden_layers) {
+    return invalid_input("{} is {}, more than the model's {} layers",
+                         config.where("topology.pipeline_parallel_size"),
+                         config.topology.pipeline_parallel_size, model.num_hidden_layers);
+  }
+  if (model.n_routed_experts % config.topology.expert_parallel_size != 0) {
+    return invalid_input("{} is {}, which does not divide the model's {} routed experts",
+                         config.where("topology.expert_parallel_size"),
+                         config.topology.expert_parallel_size, model.n_routed_experts);
+  }
+  if (config.train.sequence_length > model.max_position_embeddings) {
+    return invalid_input("{} is {}, more than the model's max_position_embeddings {}",
+                         config.where("train.sequence_length"), config.train.sequence_length,
+                         model.max_position_embeddings);
+  }
+  return {};
+}
+
+}  // namespace sluice::config
