@@ -1,309 +1,226 @@
-// Attention against an independent double-precision formula, its gradients against finite
-// differences, and every kernel set against the reference, bit for bit.
+// Attention: the reference against the formula in fp64 and finite differences, every kernel set
+// against the reference, bit for bit.
 #include "kernels/attention/attention.hpp"
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <bit>
 #include <cmath>
-#include <cstring>
-#include <functional>
-#include <vector>
 
-#include "kernels/base/random.hpp"
+#include "tests/support/compute_contexts.hpp"
+#include "tests/support/finite_difference.hpp"
+#include "tests/support/tensor_comparator.hpp"
 
 namespace sluice::kernels {
 namespace {
 
-constexpr float kUntouched = -12345.0f;
+using test::all_close;
+using test::TestContext;
+using test::TestMatrix;
+using test::Tolerance;
+using Doubles = std::span<const double>;
 
-// A matrix whose rows are `padding` elements longer than their width.
-struct Matrix {
-  Tensor storage;
-  std::int64_t width = 0;
+constexpr Tolerance kFp32{3e-6, 3e-6, 2e-6};
+constexpr Tolerance kBf16{4e-3, 1e-2, 6e-3};
 
-  Matrix(DType dtype, std::int64_t rows, std::int64_t columns, std::int64_t padding)
-      : storage(Tensor::zeros(dtype, {rows, columns + padding})), width(columns) {
-    fill([](std::int64_t) { return kUntouched; });
-  }
-  [[nodiscard]] TensorView view() const { return storage.view().columns_from(0, width); }
-
-  void fill(const std::function<float(std::int64_t)>& value) {
-    for (std::int64_t i = 0; i < storage.shape().count(); ++i) {
-      const auto at = static_cast<std::size_t>(i);
-      if (storage.dtype() == DType::kF32) {
-        storage.values<float>()[at] = value(i);
-      } else {
-        storage.values<BF16>()[at] = BF16::from_float(value(i));
-      }
-    }
-  }
-  [[nodiscard]] double at(std::int64_t row, std::int64_t column) const {
-    const TensorView v = view();
-    return static_cast<double>(v.dtype == DType::kF32 ? v.as<float>().row(row)[column]
-                                                      : v.as<BF16>().row(row)[column].to_float());
-  }
-};
-
-struct Case {
-  AttentionDesc desc;
-  DType dtype = DType::kF32;
-  std::int64_t padding = 0;
-};
+std::int64_t rows(const AttentionDesc& d) { return d.sequences * d.length; }
 
 struct Inputs {
-  Matrix q, kv, k_rope, dout;
+  TestMatrix q, kv, k_rope, dout;
 
-  explicit Inputs(const Case& c, std::uint64_t seed = 1)
-      : q(c.dtype, rows(c), c.desc.heads * (c.desc.nope + c.desc.rope), c.padding),
-        kv(c.dtype, rows(c), c.desc.heads * (c.desc.nope + c.desc.value), c.padding),
-        k_rope(c.dtype, rows(c), c.desc.rope, c.padding),
-        dout(c.dtype, rows(c), c.desc.heads * c.desc.value, c.padding) {
-    std::uint64_t step = 0;
-    for (Matrix* m : {&q, &kv, &k_rope, &dout}) {
-      const Random random(seed, RandomPurpose::kTest, step++);
-      m->fill([&](std::int64_t i) { return random.normal(static_cast<std::uint64_t>(i)); });
+  explicit Inputs(const AttentionDesc& d, DType dtype = DType::kF32,
+                  std::int64_t guard = TestMatrix::kGuard)
+      : q(TestMatrix::random(dtype, rows(d), d.heads * (d.nope + d.rope), 1, 1, guard)),
+        kv(TestMatrix::random(dtype, rows(d), d.heads * (d.nope + d.value), 2, 1, guard)),
+        k_rope(TestMatrix::random(dtype, rows(d), d.rope, 3, 1, guard)),
+        dout(TestMatrix::random(dtype, rows(d), d.heads * d.value, 4, 1, guard)) {}
+};
+
+enum Output { kOut, kLogSumExp, kDq, kDkv, kDkRope };
+
+std::vector<TestMatrix> run(const ComputeContext& context, const AttentionDesc& d,
+                            const Inputs& in) {
+  const DType dtype = in.q.view().dtype;
+  TestMatrix out(dtype, rows(d), in.dout.columns());
+  const TestMatrix log_sum_exp = TestMatrix::vector(rows(d) * d.heads);
+  TestMatrix dq(dtype, rows(d), in.q.columns()), dkv(dtype, rows(d), in.kv.columns());
+  TestMatrix dk_rope(dtype, rows(d), d.rope);
+  attention(context, d, in.q.view(), in.kv.view(), in.k_rope.view(), out.view(),
+            log_sum_exp.values());
+  attention_backward(context, d, in.q.view(), in.kv.view(), in.k_rope.view(), out.view(),
+                     log_sum_exp.values(), in.dout.view(), dq.view(), dkv.view(), dk_rope.view());
+  return {out, log_sum_exp, dq, dkv, dk_rope};
+}
+
+void expect_same_bits(const AttentionDesc& d, const Inputs& in) {
+  SCOPED_TRACE(fmt::format("{} sequences of {}, {} heads of {} + {}, {}", d.sequences, d.length,
+                           d.heads, d.nope, d.rope, d.value));
+  test::expect_same_bits([&](const ComputeContext& context) { return run(context, d, in); });
+}
+
+// The formula of the DeepSeek-V3 report (eq. 10), row by row.
+struct Formula {
+  AttentionDesc d;
+  Doubles q, kv, k_rope;
+
+  [[nodiscard]] double at(Doubles m, std::int64_t row, std::int64_t column) const {
+    const auto columns = static_cast<std::int64_t>(m.size()) / rows(d);
+    return m[static_cast<std::size_t>(row * columns + column)];
+  }
+  [[nodiscard]] double score(std::int64_t t, std::int64_t j, std::int64_t h) const {
+    double dot = 0;
+    for (std::int64_t c = 0; c < d.nope + d.rope; ++c) {
+      const double k =
+          c < d.nope ? at(kv, j, h * (d.nope + d.value) + c) : at(k_rope, j, c - d.nope);
+      dot += at(q, t, h * (d.nope + d.rope) + c) * k;
     }
+    return dot * static_cast<double>(d.scale);
   }
-  [[nodiscard]] static std::int64_t rows(const Case& c) { return c.desc.sequences * c.desc.length; }
-};
-
-struct Outputs {
-  Matrix out, dq, dkv, dk_rope;
-  std::vector<float> log_sum_exp;
-
-  Outputs(const Case& c, const Inputs& in)
-      : out(c.dtype, Inputs::rows(c), in.dout.width, c.padding),
-        dq(c.dtype, Inputs::rows(c), in.q.width, c.padding),
-        dkv(c.dtype, Inputs::rows(c), in.kv.width, c.padding),
-        dk_rope(c.dtype, Inputs::rows(c), in.k_rope.width, c.padding),
-        log_sum_exp(static_cast<std::size_t>(Inputs::rows(c) * c.desc.heads), kUntouched) {}
-};
-
-Outputs run(const Case& c, const Inputs& in, Isa isa, int threads) {
-  ThreadTeam team(threads);
-  const ComputeContext context{
-      .isa = isa, .bf16 = {}, .team = &team, .allocator = &heap_allocator(), .profile = nullptr};
-  Outputs o(c, in);
-  attention(context, c.desc, in.q.view(), in.kv.view(), in.k_rope.view(), o.out.view(),
-            o.log_sum_exp);
-  attention_backward(context, c.desc, in.q.view(), in.kv.view(), in.k_rope.view(), o.out.view(),
-                     o.log_sum_exp, in.dout.view(), o.dq.view(), o.dkv.view(), o.dk_rope.view());
-  return o;
-}
-
-// The formula of the DeepSeek-V3 report, row by row, in double precision.
-struct Exact {
-  std::vector<double> out, log_sum_exp;  // [T, heads · value], [T, heads]
-};
-
-double exact_score(const AttentionDesc& d, const Inputs& in, std::int64_t t, std::int64_t j,
-                   std::int64_t h) {
-  const std::int64_t q_first = h * (d.nope + d.rope), k_first = h * (d.nope + d.value);
-  double dot = 0;
-  for (std::int64_t c = 0; c < d.nope; ++c)
-    dot += in.q.at(t, q_first + c) * in.kv.at(j, k_first + c);
-  for (std::int64_t c = 0; c < d.rope; ++c) {
-    dot += in.q.at(t, q_first + d.nope + c) * in.k_rope.at(j, c);
-  }
-  return dot * static_cast<double>(d.scale);
-}
-
-Exact exact(const AttentionDesc& d, const Inputs& in) {
-  Exact e;
-  for (std::int64_t t = 0; t < d.sequences * d.length; ++t) {
-    const std::int64_t first = t / d.length * d.length;
-    for (std::int64_t h = 0; h < d.heads; ++h) {
-      std::vector<double> p;
-      double sum = 0;
-      for (std::int64_t j = first; j <= t; ++j) {
-        p.push_back(std::exp(exact_score(d, in, t, j, h)));
-        sum += p.back();
-      }
-      e.log_sum_exp.push_back(std::log(sum));
+  // One head's output at t, then the logarithm of its row's sum.
+  [[nodiscard]] std::vector<double> head(std::int64_t t, std::int64_t h) const {
+    std::vector<double> result(static_cast<std::size_t>(d.value) + 1);
+    double sum = 0;
+    for (std::int64_t j = t / d.length * d.length; j <= t; ++j) {
+      const double e = std::exp(score(t, j, h));
+      sum += e;
       for (std::int64_t c = 0; c < d.value; ++c) {
-        double value = 0;
-        for (std::int64_t j = first; j <= t; ++j) {
-          value += p[static_cast<std::size_t>(j - first)] / sum *
-                   in.kv.at(j, h * (d.nope + d.value) + d.nope + c);
-        }
-        e.out.push_back(value);
+        result[static_cast<std::size_t>(c)] += e * at(kv, j, h * (d.nope + d.value) + d.nope + c);
       }
     }
+    for (double& value : result) value /= sum;
+    result.back() = std::log(sum);
+    return result;
   }
-  return e;
-}
-
-// The scalar whose gradient attention_backward gives: sum of dout · out.
-double loss(const AttentionDesc& d, const Inputs& in) {
-  const Exact e = exact(d, in);
-  double sum = 0;
-  std::size_t n = 0;
-  for (std::int64_t t = 0; t < d.sequences * d.length; ++t) {
-    for (std::int64_t c = 0; c < in.dout.width; ++c) sum += in.dout.at(t, c) * e.out[n++];
-  }
-  return sum;
-}
-
-Case make_case(std::int64_t length) {
-  Case c;
-  c.desc = {2, length, 3, 8, 4, 8, 0.25f};
-  return c;
-}
-
-void expect_forward_near(const Case& c, const Inputs& in, const Outputs& o, double tolerance) {
-  const Exact e = exact(c.desc, in);
-  std::size_t n = 0;
-  for (std::int64_t t = 0; t < Inputs::rows(c); ++t) {
-    for (std::int64_t i = 0; i < in.dout.width; ++i, ++n) {
-      ASSERT_TRUE(std::abs(o.out.at(t, i) - e.out[n]) <= tolerance)
-          << o.out.at(t, i) << " versus " << e.out[n] << " at row " << t << ", column " << i;
+  [[nodiscard]] std::vector<double> out() const {
+    std::vector<double> all;
+    for (std::int64_t n = 0; n < rows(d) * d.heads; ++n) {
+      const std::vector<double> one = head(n / d.heads, n % d.heads);
+      all.insert(all.end(), one.begin(), one.end() - 1);
     }
+    return all;
   }
-  for (std::size_t i = 0; i < e.log_sum_exp.size(); ++i) {
-    ASSERT_NEAR(static_cast<double>(o.log_sum_exp[i]), e.log_sum_exp[i], tolerance) << i;
-  }
-}
-
-void expect_gradient(const AttentionDesc& d, const Inputs& in, const Matrix& input,
-                     const Matrix& gradient, const char* name) {
-  constexpr float kStep = 1.0f / 1024;
-  const MatrixView<float> values = input.view().as<float>();
-  for (std::int64_t t = 0; t < values.rows; ++t) {
-    for (std::int64_t c = 0; c < values.columns; ++c) {
-      float& x = values.row(t)[c];
-      const float old = x;
-      x = old + kStep;
-      const double above = loss(d, in), x_above = static_cast<double>(x);
-      x = old - kStep;
-      const double below = loss(d, in), x_below = static_cast<double>(x);
-      x = old;
-      ASSERT_NEAR(gradient.at(t, c), (above - below) / (x_above - x_below), 2e-5)
-          << name << " row " << t << ", column " << c;
+  [[nodiscard]] std::vector<double> log_sum_exp() const {
+    std::vector<double> all;
+    for (std::int64_t n = 0; n < rows(d) * d.heads; ++n) {
+      all.push_back(head(n / d.heads, n % d.heads).back());
     }
+    return all;
   }
+};
+
+void expect_forward(const AttentionDesc& d, const Inputs& in, Tolerance tolerance,
+                    Tolerance log_tolerance = kFp32) {
+  const std::vector<TestMatrix> got = run(TestContext(), d, in);
+  const std::vector<double> q = in.q.doubles(), kv = in.kv.doubles(), k_rope = in.k_rope.doubles();
+  const Formula formula{d, q, kv, k_rope};
+  EXPECT_TRUE(all_close(formula.out(), got[kOut].view(), tolerance));
+  EXPECT_TRUE(all_close(formula.log_sum_exp(), got[kLogSumExp].view(), log_tolerance));
 }
 
-void expect_same_bytes(const Matrix& a, const Matrix& b, const char* name) {
-  ASSERT_EQ(a.storage.size_bytes(), b.storage.size_bytes());
-  EXPECT_EQ(std::memcmp(a.storage.bytes(), b.storage.bytes(), a.storage.size_bytes()), 0) << name;
+constexpr AttentionDesc kSmall{2, 17, 3, 8, 4, 8, 0.25f};
+
+AttentionDesc with_length(std::int64_t length) {
+  AttentionDesc d = kSmall;
+  d.length = length;
+  return d;
 }
 
-void expect_same_bits(const Case& c) {
-  const Inputs in(c);
-  const Outputs expected = run(c, in, Isa::kReference, 1);
-  for (const Isa isa : available_isas()) {
-    for (const int threads : {1, 2, 3}) {
-      SCOPED_TRACE(fmt::format("{}, {} threads", name_of(isa), threads));
-      const Outputs o = run(c, in, isa, threads);
-      expect_same_bytes(o.out, expected.out, "out");
-      expect_same_bytes(o.dq, expected.dq, "dq");
-      expect_same_bytes(o.dkv, expected.dkv, "dkv");
-      expect_same_bytes(o.dk_rope, expected.dk_rope, "dk_rope");
-      EXPECT_TRUE(std::ranges::equal(o.log_sum_exp, expected.log_sum_exp, {},
-                                     std::bit_cast<std::uint32_t, float>,
-                                     std::bit_cast<std::uint32_t, float>));
-    }
-  }
-}
-
-TEST(Attention, ReferenceFollowsTheFormula) {
-  for (const std::int64_t length : {1, 2, 17, 40}) {
-    const Case c = make_case(length);
-    const Inputs in(c);
-    expect_forward_near(c, in, run(c, in, Isa::kReference, 1), 3e-6);
-  }
-}
-
-TEST(Attention, GradientsAgreeWithFiniteDifferences) {
-  Case c;
-  c.desc = {2, 5, 2, 3, 2, 4, 0.5f};
-  c.padding = 3;
-  const Inputs in(c);
-  for (const Isa isa : available_isas()) {
-    SCOPED_TRACE(name_of(isa));
-    const Outputs o = run(c, in, isa, 2);
-    expect_gradient(c.desc, in, in.q, o.dq, "q");
-    expect_gradient(c.desc, in, in.kv, o.dkv, "kv");
-    expect_gradient(c.desc, in, in.k_rope, o.dk_rope, "k_rope");
+TEST(Attention, ForwardFollowsTheFormula) {
+  for (const std::int64_t length : {1, 2, 17, 60}) {
+    expect_forward(with_length(length), Inputs(with_length(length)), kFp32);
+    expect_forward(with_length(length), Inputs(with_length(length), DType::kBF16), kBf16);
   }
 }
 
 TEST(Attention, LargeScoresDoNotOverflow) {
-  Case c = make_case(20);
-  c.desc.scale = 40.0f;  // scores of some hundreds, whose exponentials are infinite in fp32
-  const Inputs in(c);
-  expect_forward_near(c, in, run(c, in, Isa::kReference, 1), 1e-3);
-  expect_same_bits(c);
+  AttentionDesc d = kSmall;
+  d.scale = 40;  // scores of some hundreds, whose exponentials are infinite in fp32
+  const Inputs in(d);
+  expect_forward(d, in, {1e-3, 1e-3, 1e-4});
+  expect_same_bits(d, in);
+}
+
+TEST(Attention, GradientsAgreeWithFiniteDifferences) {
+  const AttentionDesc d{2, 5, 2, 3, 2, 4, 0.5f};
+  const Inputs in(d);
+  const std::vector<TestMatrix> got = run(TestContext(), d, in);
+  const std::vector<double> q = in.q.doubles(), kv = in.kv.doubles(), k_rope = in.k_rope.doubles(),
+                            dout = in.dout.doubles();
+  constexpr Tolerance kTolerance{2e-6, 2e-6, 2e-6};
+  const auto gradient = [&](const std::vector<double>& x, const auto& formula) {
+    return test::numeric_gradient(
+        [&](Doubles values) { return test::dot(dout, Formula(formula(values)).out()); }, x);
+  };
+  EXPECT_TRUE(all_close(gradient(q,
+                                 [&](Doubles x) {
+                                   return Formula{d, x, kv, k_rope};
+                                 }),
+                        got[kDq].view(), kTolerance));
+  EXPECT_TRUE(all_close(gradient(kv,
+                                 [&](Doubles x) {
+                                   return Formula{d, q, x, k_rope};
+                                 }),
+                        got[kDkv].view(), kTolerance));
+  EXPECT_TRUE(all_close(gradient(k_rope,
+                                 [&](Doubles x) {
+                                   return Formula{d, q, kv, x};
+                                 }),
+                        got[kDkRope].view(), kTolerance));
 }
 
 // What a query may not see does not reach it, not even as 0 · infinity.
 TEST(Attention, LaterKeysDoNotReachEarlierQueries) {
-  constexpr std::int64_t kLength = 70, kFirstBad = 50;
-  Case c;
-  c.desc = {1, kLength, 2, 8, 4, 8, 0.25f};
-  const Inputs in(c), poisoned(c);
-  for (const Matrix* m : {&poisoned.kv, &poisoned.k_rope}) {
-    for (std::int64_t t = kFirstBad; t < kLength; ++t) {
-      float* row = m->view().as<float>().row(t);
-      for (std::int64_t i = 0; i < m->width; ++i) row[i] = i % 2 == 0 ? INFINITY : NAN;
+  constexpr std::int64_t kFirstBad = 50;
+  const AttentionDesc d{1, 70, 2, 8, 4, 8, 0.25f};
+  const Inputs in(d), poisoned(d);
+  for (const TestMatrix& m : {poisoned.kv, poisoned.k_rope}) {
+    for (std::int64_t t = kFirstBad; t < d.length; ++t) {
+      for (std::int64_t c = 0; c < m.columns(); ++c) m.set(t, c, c % 2 == 0 ? INFINITY : NAN);
     }
   }
-  for (const Isa isa : available_isas()) {
-    SCOPED_TRACE(name_of(isa));
-    const Outputs clean = run(c, in, isa, 2), o = run(c, poisoned, isa, 2);
-    for (std::int64_t t = 0; t < kFirstBad; ++t) {
-      for (std::int64_t i = 0; i < o.out.width; ++i) {
-        ASSERT_EQ(o.out.at(t, i), clean.out.at(t, i)) << t;
-      }
-      for (std::int64_t i = 0; i < o.dq.width; ++i) {
-        ASSERT_EQ(o.dq.at(t, i), clean.dq.at(t, i)) << t;
-      }
+  test::for_each_context([&](const TestContext& context) {
+    const std::vector<TestMatrix> clean = run(context, d, in), got = run(context, d, poisoned);
+    for (const Output output : {kOut, kDq}) {
+      EXPECT_TRUE(test::same_bits(clean[output].view().rows_from(0, kFirstBad),
+                                  got[output].view().rows_from(0, kFirstBad)));
     }
-    ASSERT_FALSE(std::isfinite(o.out.at(kFirstBad, 0)));
-  }
+    EXPECT_FALSE(std::isfinite(got[kOut].at(kFirstBad, 0)));
+  });
 }
 
-TEST(Attention, SameBitsForEveryLength) {
+TEST(Attention, SetsAndThreadsAgreeForEveryLength) {
   for (const std::int64_t length : {0, 1, 5, 6, 7, 16, 17, 47, 48, 49, 64, 96, 97, 130}) {
-    SCOPED_TRACE(length);
-    Case c = make_case(length);
-    c.padding = length % 3;
-    expect_same_bits(c);
+    const AttentionDesc d = with_length(length);
+    expect_same_bits(d, Inputs(d, DType::kF32, length % 3));
+    expect_same_bits(d, Inputs(d, DType::kBF16, length % 3));
   }
 }
 
-TEST(Attention, SameBitsForEveryHeadSize) {
+TEST(Attention, SetsAndThreadsAgreeForEveryHeadSize) {
   for (const std::int64_t nope : {8, 13, 64}) {
     for (const std::int64_t rope : {0, 4, 8, 32}) {
       for (const std::int64_t value : {8, 24, 64, 90}) {
-        SCOPED_TRACE(fmt::format("{} + {}, {}", nope, rope, value));
-        Case c;
-        c.desc = {1, 35, 2, nope, rope, value, 0.1f};
-        c.padding = 5;
-        expect_same_bits(c);
+        const AttentionDesc d{1, 35, 2, nope, rope, value, 0.1f};
+        expect_same_bits(d, Inputs(d));
       }
     }
   }
 }
 
-TEST(Attention, SameBitsForOneLongSequence) {
-  Case c;
-  c.desc = {1, 421, 1, 24, 8, 24, 0.15f};  // fewer heads than threads: another split of the work
-  expect_same_bits(c);
+// Fewer heads than threads: queries and keys of one head are shared out.
+TEST(Attention, SetsAndThreadsAgreeWhereThreadsShareAHead) {
+  const AttentionDesc d{1, 421, 1, 24, 8, 24, 0.15f};
+  expect_same_bits(d, Inputs(d));
 }
 
-TEST(Attention, Bf16IsWidenedExactlyAndRoundedOnce) {
-  for (const std::int64_t length : {1, 7, 50, 130}) {
-    SCOPED_TRACE(length);
-    Case c = make_case(length);
-    c.dtype = DType::kBF16;
-    c.padding = 3;
-    const Inputs in(c);
-    expect_forward_near(c, in, run(c, in, best_isa(), 2), 4.0 / 256);
-    expect_same_bits(c);
-  }
+TEST(Attention, ASecondCallTakesNoNewMemory) {
+  const AttentionDesc d = with_length(60);
+  const Inputs in(d);
+  test::for_each_context([&](const TestContext& context) {
+    run(context, d, in);
+    const int blocks = context.allocator().new_blocks();
+    run(context, d, in);
+    EXPECT_EQ(context.allocator().new_blocks(), blocks);
+  });
 }
 
 }  // namespace

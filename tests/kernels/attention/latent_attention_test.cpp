@@ -2,135 +2,113 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <cstring>
-#include <vector>
 
 #include "kernels/attention/attention.hpp"
-#include "kernels/base/random.hpp"
+#include "tests/support/compute_contexts.hpp"
+#include "tests/support/tensor_comparator.hpp"
 
 namespace sluice::kernels {
 namespace {
+
+using test::TestContext;
+using test::TestMatrix;
+
+constexpr float kScale = 0.08f;
 
 struct Case {
   std::int64_t heads, rank, rope, queries, length;
   DType dtype = DType::kF32;
 };
 
-Tensor random_tensor(DType dtype, Shape shape, std::uint64_t step) {
-  const Random random(3, RandomPurpose::kTest, step);
-  Tensor t = Tensor::zeros(dtype, shape);
-  for (std::int64_t i = 0; i < shape.count(); ++i) {
-    const float x = random.normal(static_cast<std::uint64_t>(i));
-    const auto at = static_cast<std::size_t>(i);
-    if (dtype == DType::kF32) {
-      t.values<float>()[at] = x;
-    } else {
-      t.values<BF16>()[at] = BF16::from_float(x);
-    }
-  }
-  return t;
-}
-
-// The result, with 3 columns behind each row that must stay as they are.
-Tensor run(const Case& c, const Tensor& q, const Tensor& cache, Isa isa, int threads) {
-  ThreadTeam team(threads);
-  const ComputeContext context{
-      .isa = isa, .bf16 = {}, .team = &team, .allocator = &heap_allocator(), .profile = nullptr};
-  Tensor out = Tensor::zeros(c.dtype, {c.queries, c.heads * c.rank + 3});
-  latent_attention(context, c.heads, c.rank, c.rope, 0.08f, q.view(), {cache.view(), c.length},
-                   out.view().columns_from(0, c.heads * c.rank));
+TestMatrix run(const ComputeContext& context, const Case& c, const TestMatrix& q,
+               const TestMatrix& cache) {
+  TestMatrix out(c.dtype, c.queries, c.heads * c.rank);
+  latent_attention(context, c.heads, c.rank, c.rope, kScale, q.view(), {cache.view(), c.length},
+                   out.view());
   return out;
 }
 
 void expect_same_bits(const Case& c) {
   SCOPED_TRACE(fmt::format("{} heads, rank {} + {}, {} queries, {} rows", c.heads, c.rank, c.rope,
                            c.queries, c.length));
-  const Tensor q = random_tensor(c.dtype, {c.queries, c.heads * (c.rank + c.rope)}, 1);
-  const Tensor cache = random_tensor(c.dtype, {c.length + 9, c.rank + c.rope}, 2);
-  const Tensor expected = run(c, q, cache, Isa::kReference, 1);
-  for (const Isa isa : available_isas()) {
-    for (const int threads : {1, 2, 3}) {
-      const Tensor out = run(c, q, cache, isa, threads);
-      EXPECT_EQ(std::memcmp(out.bytes(), expected.bytes(), out.size_bytes()), 0)
-          << name_of(isa) << ", " << threads << " threads";
-    }
-  }
+  constexpr std::int64_t kFreeRows = 9;  // a cache has room for more
+  const TestMatrix q = TestMatrix::random(c.dtype, c.queries, c.heads * (c.rank + c.rope), 1);
+  const TestMatrix cache = TestMatrix::random(c.dtype, c.length + kFreeRows, c.rank + c.rope, 2);
+  test::expect_same_bits([&](const ComputeContext& context) -> std::vector<TestMatrix> {
+    return {run(context, c, q, cache)};
+  });
 }
 
 // A layer's weights and inputs in both forms: q_nope · (W_UK · c) = (W_UKᵀ · q_nope) · c.
 struct BothForms {
-  static constexpr std::int64_t kHeads = 3, kNope = 8, kRope = 4, kValue = 8, kRank = 12,
-                                kLength = 21;
-  Tensor w = random_tensor(DType::kF32, {kHeads * (kNope + kValue), kRank}, 4);
-  Tensor q = random_tensor(DType::kF32, {kLength, kHeads*(kNope + kRope)}, 3);
-  Tensor k_rope = random_tensor(DType::kF32, {kLength, kRope}, 2);
-  Tensor kv = Tensor::zeros(DType::kF32, {kLength, kHeads*(kNope + kValue)});
-  Tensor absorbed = Tensor::zeros(DType::kF32, {kLength, kHeads*(kRank + kRope)});
-  Tensor cache = Tensor::zeros(DType::kF32, {kLength, kRank + kRope});
+  static constexpr AttentionDesc kDesc{1, 21, 3, 8, 4, 8, kScale};
+  static constexpr std::int64_t kRank = 12;
+  static constexpr std::int64_t kKvHead = kDesc.nope + kDesc.value;
+
+  TestMatrix w = TestMatrix::random(DType::kF32, kDesc.heads* kKvHead, kRank, 1);
+  TestMatrix cache = TestMatrix::random(DType::kF32, kDesc.length, kRank + kDesc.rope, 2);
+  TestMatrix q =
+      TestMatrix::random(DType::kF32, kDesc.length, kDesc.heads*(kDesc.nope + kDesc.rope), 3);
+  TestMatrix k_rope{DType::kF32, kDesc.length, kDesc.rope};
+  TestMatrix kv{DType::kF32, kDesc.length, kDesc.heads* kKvHead};
+  TestMatrix absorbed{DType::kF32, kDesc.length, kDesc.heads*(kRank + kDesc.rope)};
 
   BothForms() {
-    const Tensor latent = random_tensor(DType::kF32, {kLength, kRank}, 1);
-    for (std::int64_t t = 0; t < kLength; ++t) {
-      float* cache_row = cache.matrix<float>().row(t);
-      std::copy_n(latent.matrix<float>().row(t), kRank, cache_row);
-      std::copy_n(k_rope.matrix<float>().row(t), kRope, cache_row + kRank);
-      for (std::int64_t c = 0; c < kv.shape().columns(); ++c) {
-        for (std::int64_t r = 0; r < kRank; ++r) {
-          kv.matrix<float>().row(t)[c] += w.matrix<float>().row(c)[r] * cache_row[r];
-        }
+    for (std::int64_t t = 0; t < kDesc.length; ++t) {
+      for (std::int64_t c = 0; c < kDesc.rope; ++c) k_rope.set(t, c, cache.at(t, kRank + c));
+      for (std::int64_t c = 0; c < kv.columns(); ++c) {
+        float sum = 0;
+        for (std::int64_t r = 0; r < kRank; ++r) sum += w.at(c, r) * cache.at(t, r);
+        kv.set(t, c, sum);
       }
-      for (std::int64_t h = 0; h < kHeads; ++h) absorb(t, h);
+      for (std::int64_t h = 0; h < kDesc.heads; ++h) absorb(t, h);
     }
   }
-  void absorb(std::int64_t t, std::int64_t h) {
-    float* to = absorbed.matrix<float>().row(t) + h * (kRank + kRope);
-    const float* from = q.matrix<float>().row(t) + h * (kNope + kRope);
-    for (std::int64_t c = 0; c < kNope; ++c) {
-      const float* w_row = w.matrix<float>().row(h * (kNope + kValue) + c);
-      for (std::int64_t r = 0; r < kRank; ++r) to[r] += from[c] * w_row[r];
-    }
-    std::copy_n(from + kNope, kRope, to + kRank);
-  }
-  // Column n of the naive output from the absorbed one: W_UV · latents.
-  [[nodiscard]] double value_of(const Tensor& out, std::int64_t t, std::int64_t n) const {
-    const std::int64_t h = n / kValue;
-    const float* w_row = w.matrix<float>().row(h * (kNope + kValue) + kNope + n % kValue);
-    const float* latent = out.matrix<float>().row(t) + h * kRank;
-    double value = 0;
+  void absorb(std::int64_t t, std::int64_t h) const {
+    const std::int64_t to = h * (kRank + kDesc.rope), from = h * (kDesc.nope + kDesc.rope);
     for (std::int64_t r = 0; r < kRank; ++r) {
-      value += static_cast<double>(w_row[r]) * static_cast<double>(latent[r]);
+      float sum = 0;
+      for (std::int64_t c = 0; c < kDesc.nope; ++c) {
+        sum += q.at(t, from + c) * w.at(h * kKvHead + c, r);
+      }
+      absorbed.set(t, to + r, sum);
     }
-    return value;
+    for (std::int64_t c = 0; c < kDesc.rope; ++c) {
+      absorbed.set(t, to + kRank + c, q.at(t, from + kDesc.nope + c));
+    }
+  }
+  // The naive output from the absorbed one: W_UV · latents.
+  [[nodiscard]] std::vector<double> values_of(const TestMatrix& latents) const {
+    std::vector<double> values;
+    for (std::int64_t n = 0; n < kDesc.length * kDesc.heads * kDesc.value; ++n) {
+      const std::int64_t t = n / (kDesc.heads * kDesc.value), h = n / kDesc.value % kDesc.heads;
+      double sum = 0;
+      for (std::int64_t r = 0; r < kRank; ++r) {
+        sum += static_cast<double>(w.at(h * kKvHead + kDesc.nope + n % kDesc.value, r)) *
+               static_cast<double>(latents.at(t, h * kRank + r));
+      }
+      values.push_back(sum);
+    }
+    return values;
   }
 };
 
 TEST(LatentAttention, EqualsTheNaiveForm) {
-  using B = BothForms;
   const BothForms forms;
-  ThreadTeam team(1);
-  const ComputeContext context{.isa = Isa::kReference,
-                               .bf16 = {},
-                               .team = &team,
-                               .allocator = &heap_allocator(),
-                               .profile = nullptr};
-  const Tensor naive = Tensor::zeros(DType::kF32, {B::kLength, B::kHeads * B::kValue});
-  std::vector<float> log_sum_exp(B::kLength * B::kHeads);
-  attention(context, {1, B::kLength, B::kHeads, B::kNope, B::kRope, B::kValue, 0.08f},
-            forms.q.view(), forms.kv.view(), forms.k_rope.view(), naive.view(), log_sum_exp);
-  const Case c{B::kHeads, B::kRank, B::kRope, B::kLength, B::kLength};
-  for (const Isa isa : available_isas()) {
-    const Tensor out = run(c, forms.absorbed, forms.cache, isa, 2);
-    for (std::int64_t t = 0; t < B::kLength; ++t) {
-      for (std::int64_t n = 0; n < B::kHeads * B::kValue; ++n) {
-        ASSERT_NEAR(forms.value_of(out, t, n), static_cast<double>(naive.matrix<float>().row(t)[n]),
-                    2e-5)
-            << name_of(isa) << " row " << t << ", column " << n;
-      }
-    }
-  }
+  const AttentionDesc& d = BothForms::kDesc;
+  const TestMatrix naive(DType::kF32, d.length, d.heads * d.value);
+  attention(TestContext(), d, forms.q.view(), forms.kv.view(), forms.k_rope.view(), naive.view(),
+            TestMatrix::vector(d.length * d.heads).values());
+  const Case c{d.heads, BothForms::kRank, d.rope, d.length, d.length};
+  const TestMatrix latents = run(TestContext(), c, forms.absorbed, forms.cache);
+  EXPECT_TRUE(test::all_close(forms.values_of(latents), naive.view(), {2e-5, 2e-5, 1e-5}));
+  test::for_each_context([&](const TestContext& context) {
+    EXPECT_TRUE(
+        test::same_bits(latents.view(), run(context, c, forms.absorbed, forms.cache).view()));
+  });
 }
 
-TEST(LatentAttention, SameBitsForEverySize) {
+TEST(LatentAttention, SetsAndThreadsAgreeForEverySize) {
   for (const std::int64_t heads : {1, 4, 16, 19}) {
     for (const std::int64_t queries : {1, 2, 5}) {
       expect_same_bits({heads, 24, 8, queries, 37});
@@ -144,26 +122,21 @@ TEST(LatentAttention, SameBitsForEverySize) {
   expect_same_bits({4, 16, 8, 0, 33});
 }
 
-TEST(LatentAttention, SameBitsInBf16) {
+TEST(LatentAttention, SetsAndThreadsAgreeInBf16) {
   expect_same_bits({4, 24, 8, 2, 77, DType::kBF16});
   expect_same_bits({16, 70, 8, 1, 300, DType::kBF16});
 }
 
 TEST(LatentAttention, EachQuerySeesItsOwnPast) {
   const Case c{3, 10, 4, 3, 30};
-  const Tensor q = random_tensor(DType::kF32, {3, 3 * 14}, 1);
-  const Tensor cache = random_tensor(DType::kF32, {30, 14}, 2);
-  float* last = cache.matrix<float>().row(29);
-  const std::vector<float> kept(last, last + 14);
-  for (const Isa isa : available_isas()) {
-    SCOPED_TRACE(name_of(isa));
-    std::copy(kept.begin(), kept.end(), last);
-    const Tensor before = run(c, q, cache, isa, 1);
-    std::fill_n(last, 14, INFINITY);
-    const Tensor after = run(c, q, cache, isa, 1);
-    EXPECT_EQ(std::memcmp(before.bytes(), after.bytes(), before.size_bytes() / 3 * 2), 0);
-    EXPECT_FALSE(std::isfinite(after.matrix<float>().row(2)[0]));
-  }
+  const TestMatrix q = TestMatrix::random(DType::kF32, 3, 3 * 14, 1);
+  const TestMatrix cache = TestMatrix::random(DType::kF32, 30, 14, 2), poisoned = cache.clone();
+  for (std::int64_t d = 0; d < 14; ++d) poisoned.set(29, d, INFINITY);
+  test::for_each_context([&](const TestContext& context) {
+    const TestMatrix clean = run(context, c, q, cache), got = run(context, c, q, poisoned);
+    EXPECT_TRUE(test::same_bits(clean.view().rows_from(0, 2), got.view().rows_from(0, 2)));
+    EXPECT_FALSE(std::isfinite(got.at(2, 0)));
+  });
 }
 
 }  // namespace
