@@ -25,6 +25,11 @@ GemmTile tile_of(const GemmKernelSet& kernels) {
   return {kernels.rows, kernels.columns, kernels.k_unit, kernels.element_bytes};
 }
 
+GemmShape shape_of(const Product& p) {
+  const GemmRight raw = p.b.k_along_row ? GemmRight::kRowsOfColumns : GemmRight::kRowsOfK;
+  return {p.m(), p.n(), p.k, p.b_panels == nullptr ? raw : GemmRight::kPacked};
+}
+
 // Calls body(i) for i in [0, count) on up to `threads` of the team, with the set's begin and end.
 template <class Body>
 void for_each_item(const ComputeContext& context, const GemmKernelSet& kernels, int threads,
@@ -236,9 +241,9 @@ class Run {
   }
 
   void add(Job& job, const Product& product, std::int64_t items_wanted) {
-    const GemmShape shape{product.m(), product.n(), product.k, product.b_panels != nullptr};
     job.product = product;
-    job.blocking = choose_blocking(shape, tile_of(kernels_), cache_sizes(), items_wanted);
+    job.blocking =
+        choose_blocking(shape_of(product), tile_of(kernels_), cache_sizes(), items_wanted);
     job.first_item = items_;
     items_ += job.blocking.items();
     if (job.blocking.items() > 0) widen(layout_, kernels_, job);
@@ -263,10 +268,9 @@ class Run {
 
 // B is packed once for all threads when several blocks of rows would each pack it again.
 bool shares_panels(const ComputeContext& context, const GemmKernelSet& kernels, const Product& p) {
-  const GemmShape shape{p.m(), p.n(), p.k, false};
   const std::int64_t wanted =
       context.team->threads() == 1 ? 1 : context.team->threads() * kItemsPerThread;
-  return choose_blocking(shape, tile_of(kernels), cache_sizes(), wanted).m_blocks > 1;
+  return choose_blocking(shape_of(p), tile_of(kernels), cache_sizes(), wanted).m_blocks > 1;
 }
 
 void run_with_shared_panels(const ComputeContext& context, const GemmKernelSet& kernels,

@@ -10,6 +10,8 @@ namespace {
 constexpr std::int64_t kL2ShareOfBlock = 3;
 // Longer K blocks load and store C less often; shorter ones keep a panel of B near L1.
 constexpr std::int64_t kKBlockBytes = 2048;
+// Where B is read only once, along rows that go across K, long stretches of each row count more.
+constexpr std::int64_t kThinKBlockBytes = 256;
 // Columns that one item covers at most: beyond, packing A again costs nothing.
 constexpr std::int64_t kItemColumns = 1024;
 // Items stay this large, else packing A and leaving the caches' reach costs more than idling.
@@ -18,8 +20,11 @@ constexpr std::int64_t kItemColumnsMin = 128;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-std::int64_t choose_k_block(std::int64_t k, const GemmTile& tile) {
-  const std::int64_t longest = std::max(kKBlockBytes / tile.element_bytes, tile.k_unit);
+std::int64_t choose_k_block(const GemmShape& shape, const GemmTile& tile) {
+  const bool thin = shape.b == GemmRight::kRowsOfK && shape.m <= tile.rows;
+  const std::int64_t bytes = thin ? kThinKBlockBytes : kKBlockBytes;
+  const std::int64_t longest = std::max(bytes / tile.element_bytes, tile.k_unit);
+  const std::int64_t k = shape.k;
   const std::int64_t blocks = std::max<std::int64_t>(1, ceil_div(k, longest));
   return std::max<std::int64_t>(1, ceil_div(ceil_div(k, blocks), tile.k_unit)) * tile.k_unit;
 }
@@ -31,12 +36,13 @@ GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile, const
   GemmBlocking b;
   b.m_tiles = ceil_div(shape.m, tile.rows);
   b.n_tiles = ceil_div(shape.n, tile.columns);
-  b.k_block = choose_k_block(shape.k, tile);
+  b.k_block = choose_k_block(shape, tile);
   if (b.m_tiles == 0 || b.n_tiles == 0) return b;
   const std::int64_t line_bytes = b.k_block * tile.element_bytes;
   const std::int64_t lines =
       std::max<std::int64_t>(1, caches.l2_bytes / kL2ShareOfBlock / line_bytes);
-  const std::int64_t columns = shape.b_is_packed ? kItemColumns : std::min(kItemColumns, lines);
+  const std::int64_t columns =
+      shape.b == GemmRight::kPacked ? kItemColumns : std::min(kItemColumns, lines);
   b.m_blocks = ceil_div(b.m_tiles, std::max<std::int64_t>(1, lines / tile.rows));
   b.n_blocks = ceil_div(b.n_tiles, std::max<std::int64_t>(1, columns / tile.columns));
   const std::int64_t m_blocks_max =

@@ -11,11 +11,15 @@
 
 namespace sluice::kernels {
 
+/// How the right operand comes: packed before, or to be packed by each item for itself, from memory
+/// rows of one index of K each or of one column each.
+enum class GemmRight { kPacked, kRowsOfK, kRowsOfColumns };
+
 struct GemmShape {
   std::int64_t m = 0;
   std::int64_t n = 0;
   std::int64_t k = 0;
-  bool b_is_packed = true;  ///< otherwise each item packs its block of B for itself
+  GemmRight b = GemmRight::kPacked;
 };
 
 struct GemmTile {

@@ -95,8 +95,21 @@ SLUICE_INLINE void transpose(Words (&r)[kWords]) {
 
 #endif
 
+// The memory rows of one word of K, where they run across lines.
+struct MemoryRows {
+  const std::byte* first;
+  const std::byte* second;  // null: a zero, or a word of one element
+};
+
+template <class Source>
+SLUICE_INLINE MemoryRows memory_rows(const PackJob& job, std::int64_t k) {
+  const bool pair = Source::kElements == 2 && k + 1 < job.k;
+  return {job.operand->row(job.first_k + k),
+          pair ? job.operand->row(job.first_k + k + 1) : nullptr};
+}
+
 // How elements of memory become words. `along`: words that follow each other in one memory row;
-// `across`: one word of each of neighbouring lines, from the row (or rows) of one word of K.
+// `across`: one word of each of neighbouring lines, from the rows of one word of K.
 template <class Element>
 struct OneElementAWord {
   static constexpr std::int64_t kElements = 1;
@@ -106,10 +119,11 @@ struct OneElementAWord {
   SLUICE_INLINE static Words along(const std::byte* row, std::int64_t k, std::int64_t n) {
     return load_words(reinterpret_cast<const Element*>(row) + k, n);
   }
-  SLUICE_INLINE static Words across(const Operand& o, std::int64_t k, std::int64_t /*k_end*/,
-                                    std::int64_t line, std::int64_t n) {
-    const auto* p = reinterpret_cast<const Element*>(o.row(k)) + line;
-    return n >= kWords ? load_words(p) : load_words(p, n);
+  SLUICE_INLINE static Words across(const MemoryRows& rows, std::int64_t line) {
+    return load_words(reinterpret_cast<const Element*>(rows.first) + line);
+  }
+  SLUICE_INLINE static Words across(const MemoryRows& rows, std::int64_t line, std::int64_t n) {
+    return load_words(reinterpret_cast<const Element*>(rows.first) + line, n);
   }
 };
 
@@ -124,20 +138,24 @@ struct TwoElementsAWord {
     return _mm512_castsi512_ps(
         _mm512_maskz_loadu_epi16(mask, reinterpret_cast<const BF16*>(row) + k));
   }
-  SLUICE_INLINE static __m512i row_words(const Operand& o, std::int64_t k, std::int64_t line,
-                                         std::int64_t n) {
-    const auto* p = reinterpret_cast<const BF16*>(o.row(k)) + line;
-    const __m256i h = n >= kWords ? _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))
-                                  : _mm256_maskz_loadu_epi16(first_lanes(n), p);
-    return _mm512_cvtepu16_epi32(h);
+  SLUICE_INLINE static Words across(const MemoryRows& rows, std::int64_t line) {
+    const auto half = [line](const std::byte* row) {
+      const auto* p = reinterpret_cast<const BF16*>(row) + line;
+      return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+    };
+    return join(half(rows.first),
+                rows.second == nullptr ? _mm512_setzero_si512() : half(rows.second));
   }
-  SLUICE_INLINE static Words across(const Operand& o, std::int64_t k, std::int64_t k_end,
-                                    std::int64_t line, std::int64_t n) {
-    __m512i words = row_words(o, k, line, n);
-    if (k + 1 < k_end) {
-      words = _mm512_or_si512(words, _mm512_slli_epi32(row_words(o, k + 1, line, n), 16));
-    }
-    return _mm512_castsi512_ps(words);
+  SLUICE_INLINE static Words across(const MemoryRows& rows, std::int64_t line, std::int64_t n) {
+    const auto half = [line, n](const std::byte* row) {
+      const auto* p = reinterpret_cast<const BF16*>(row) + line;
+      return _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(first_lanes(n), p));
+    };
+    return join(half(rows.first),
+                rows.second == nullptr ? _mm512_setzero_si512() : half(rows.second));
+  }
+  SLUICE_INLINE static Words join(__m512i low, __m512i high) {
+    return _mm512_castsi512_ps(_mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
   }
 };
 #endif
@@ -184,25 +202,42 @@ void pack_along(const PackJob& job) {
   }
 }
 
+// `words` words of K of one panel.
+template <class Source>
+SLUICE_INLINE void copy_across(const MemoryRows* rows, std::int64_t words, std::int64_t line,
+                               std::int64_t lines_left, std::int64_t width, float* out) {
+  for (std::int64_t l = 0; l < width; l += kWords) {
+    const std::int64_t n = std::max<std::int64_t>(lines_left - l, 0);
+    if (n >= kWords) {
+      for (std::int64_t w = 0; w < words; ++w) {
+        store_words(out + w * width + l, Source::across(rows[w], line + l));
+      }
+    } else {
+      for (std::int64_t w = 0; w < words; ++w) {
+        store_words(out + w * width + l, Source::across(rows[w], line + l, n));
+      }
+    }
+  }
+}
+
 // Rows of memory are read once, from left to right, a few at a time.
 template <class Source>
 void pack_across(const PackJob& job) {
-  constexpr std::int64_t kRowsAtOnce = 8 * Source::kElements;
+  // Eight memory rows: those a power of two apart share a set of L1, which has eight ways.
+  constexpr std::int64_t kWordsAtOnce = 8 / Source::kElements;
   const std::int64_t panels = job.panels();
-  const std::int64_t k_end = job.first_k + job.k;
-  for (std::int64_t k0 = 0; k0 < job.k; k0 += kRowsAtOnce) {
-    const std::int64_t k1 = std::min(job.k, k0 + kRowsAtOnce);
+  const std::int64_t all_words = (job.k + Source::kElements - 1) / Source::kElements;
+  for (std::int64_t word = 0; word < all_words; word += kWordsAtOnce) {
+    const std::int64_t words = std::min(kWordsAtOnce, all_words - word);
+    MemoryRows rows[kWordsAtOnce];
+    for (std::int64_t w = 0; w < words; ++w) {
+      rows[w] = memory_rows<Source>(job, (word + w) * Source::kElements);
+    }
     for (std::int64_t panel = 0; panel < panels; ++panel) {
-      const std::int64_t width = job.panel_width(panel);
+      const std::int64_t width = panel + 1 == panels ? job.last_width : job.width;
       const std::int64_t line = job.first_line + panel * job.width;
-      auto* out = reinterpret_cast<float*>(job.out + panel * job.panel_stride) +
-                  k0 / Source::kElements * width;
-      for (std::int64_t k = k0; k < k1; k += Source::kElements, out += width) {
-        for (std::int64_t l = 0; l < width; l += kWords) {
-          const std::int64_t n = std::max<std::int64_t>(job.all_lines - line - l, 0);
-          store_words(out + l, Source::across(*job.operand, job.first_k + k, k_end, line + l, n));
-        }
-      }
+      auto* out = reinterpret_cast<float*>(job.out + panel * job.panel_stride) + word * width;
+      copy_across<Source>(rows, words, line, job.all_lines - line, width, out);
     }
   }
 }
@@ -242,9 +277,13 @@ void pack_square(const PackJob& job, std::int64_t line, std::int64_t k, float* o
   }
   Words r[kWords];
   for (int i = 0; i < kWords; ++i) {
-    r[i] = 2 * i < left ? Source::across(*job.operand, job.first_k + k + 2 * i, job.first_k + job.k,
-                                         first_line, job.all_lines - first_line)
-                        : no_words();
+    if (2 * i >= left) {
+      r[i] = no_words();
+      continue;
+    }
+    const MemoryRows rows = memory_rows<Source>(job, k + 2 * i);
+    const std::int64_t n = job.all_lines - first_line;
+    r[i] = n >= kWords ? Source::across(rows, first_line) : Source::across(rows, first_line, n);
   }
   transpose(r);
   for (std::int64_t i = 0; i < lines; ++i) store_words(out + i * kWords, r[i]);

@@ -15,8 +15,8 @@ TEST(GemmHeuristics, BlocksCoverAllTilesOnceAndDifferByOne) {
   for (const GemmTile& tile : {kAvx512Tile, kAmxTile}) {
     for (const std::int64_t m : {1, 13, 14, 500, 2048}) {
       for (const std::int64_t n : {1, 32, 33, 700, 32768}) {
-        for (const bool packed : {true, false}) {
-          const GemmBlocking b = choose_blocking({m, n, 512, packed}, tile, {}, 8);
+        for (const GemmRight b_is : {GemmRight::kPacked, GemmRight::kRowsOfK}) {
+          const GemmBlocking b = choose_blocking({m, n, 512, b_is}, tile, {}, 8);
           ASSERT_GE(b.m_blocks, 1);
           ASSERT_GE(b.n_blocks, 1);
           EXPECT_EQ(b.first_m_tile(0), 0);
@@ -37,7 +37,8 @@ TEST(GemmHeuristics, BlocksCoverAllTilesOnceAndDifferByOne) {
 TEST(GemmHeuristics, BlocksFitTheCaches) {
   for (const std::int64_t k : {1, 64, 512, 1100, 4096, 100000}) {
     for (const CacheSizes caches : {CacheSizes{}, CacheSizes{48 << 10, 2 << 20, 64 << 20}}) {
-      const GemmBlocking b = choose_blocking({4096, 4096, k, false}, kAvx512Tile, caches, 1);
+      const GemmBlocking b =
+          choose_blocking({4096, 4096, k, GemmRight::kRowsOfK}, kAvx512Tile, caches, 1);
       const std::int64_t line_bytes = b.k_block * kAvx512Tile.element_bytes;
       EXPECT_LE(b.m_tiles_max() * kAvx512Tile.rows * line_bytes, caches.l2_bytes / 2);
       EXPECT_LE(b.n_tiles_max() * kAvx512Tile.columns * line_bytes, caches.l2_bytes / 2);
@@ -46,11 +47,12 @@ TEST(GemmHeuristics, BlocksFitTheCaches) {
 }
 
 TEST(GemmHeuristics, KBlocksAreEvenAndWholeUnits) {
-  EXPECT_EQ(choose_blocking({64, 64, 0, true}, kAvx512Tile, {}, 1).k_block, 1);
-  EXPECT_EQ(choose_blocking({64, 64, 7, true}, kAvx512Tile, {}, 1).k_block, 7);
-  EXPECT_EQ(choose_blocking({64, 64, 7, true}, kAmxTile, {}, 1).k_block, 32);
+  EXPECT_EQ(choose_blocking({64, 64, 0, GemmRight::kPacked}, kAvx512Tile, {}, 1).k_block, 1);
+  EXPECT_EQ(choose_blocking({64, 64, 7, GemmRight::kPacked}, kAvx512Tile, {}, 1).k_block, 7);
+  EXPECT_EQ(choose_blocking({64, 64, 7, GemmRight::kPacked}, kAmxTile, {}, 1).k_block, 32);
   for (const std::int64_t k : {33, 1000, 4097}) {
-    const std::int64_t block = choose_blocking({64, 64, k, true}, kAmxTile, {}, 1).k_block;
+    const std::int64_t block =
+        choose_blocking({64, 64, k, GemmRight::kPacked}, kAmxTile, {}, 1).k_block;
     EXPECT_EQ(block % kAmxTile.k_unit, 0);
     const std::int64_t blocks = (k + block - 1) / block;
     EXPECT_GT(k - (blocks - 1) * block, block / 2) << "the last block is a stub";
@@ -58,11 +60,11 @@ TEST(GemmHeuristics, KBlocksAreEvenAndWholeUnits) {
 }
 
 TEST(GemmHeuristics, CutsFinerForMoreThreadsButNotIntoCrumbs) {
-  const GemmShape layer{2048, 768, 256, true};
+  const GemmShape layer{2048, 768, 256, GemmRight::kPacked};
   EXPECT_GE(choose_blocking(layer, kAvx512Tile, {}, 8).items(), 8);
   EXPECT_GE(choose_blocking(layer, kAvx512Tile, {}, 64).items(), 64);
-  EXPECT_EQ(choose_blocking({14, 32, 4096, true}, kAvx512Tile, {}, 64).items(), 1);
-  EXPECT_GE(choose_blocking({1, 32768, 512, true}, kAvx512Tile, {}, 8).n_blocks, 8);
+  EXPECT_EQ(choose_blocking({14, 32, 4096, GemmRight::kPacked}, kAvx512Tile, {}, 64).items(), 1);
+  EXPECT_GE(choose_blocking({1, 32768, 512, GemmRight::kPacked}, kAvx512Tile, {}, 8).n_blocks, 8);
 }
 
 TEST(GemmHeuristics, SmallWorkStaysOnOneThread) {
