@@ -2,6 +2,7 @@
 #include "runtime/store/file.hpp"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -129,6 +130,23 @@ Status File::write_at(std::uint64_t offset, std::span<const std::byte> bytes) co
 }
 
 Status File::sync() const { return sync_descriptor(descriptor_, path_); }
+
+TemporaryTree::~TemporaryTree() {
+  if (path_.empty()) return;
+  std::error_code ignored;
+  fs::remove_all(path_, ignored);
+}
+
+Result<LockFile> LockFile::acquire(const fs::path& path) {
+  SLUICE_ASSIGN(File file, File::create(path, 0));
+  if (::flock(file.descriptor_, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return system_failure("lock", path, errno);
+    return failed(
+        "{} is held by another process that writes there; stop it or choose another folder",
+        path.string());
+  }
+  return LockFile(std::move(file));
+}
 
 Result<std::string> read_text(const fs::path& path, std::uint64_t bytes_max) {
   SLUICE_ASSIGN(const File file, File::open_read(path));

@@ -12,6 +12,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "kernels/base/result.hpp"
 
@@ -40,11 +41,38 @@ class File {
   [[nodiscard]] Status sync() const;
 
  private:
+  friend class LockFile;
   File(int descriptor, std::uint64_t size, std::filesystem::path path)
       : descriptor_(descriptor), size_(size), path_(std::move(path)) {}
 
   int descriptor_ = -1;
   std::uint64_t size_ = 0;
+  std::filesystem::path path_;
+};
+
+/// A file whose lock one process holds until it ends or this object goes. Move-only.
+class LockFile {
+ public:
+  /// Fails at once where another process holds it.
+  [[nodiscard]] static Result<LockFile> acquire(const std::filesystem::path& path);
+
+ private:
+  explicit LockFile(File file) : file_(std::move(file)) {}
+  File file_;
+};
+
+/// A folder that goes, with all in it, when this object does, unless it was released. Move-only.
+class TemporaryTree {
+ public:
+  explicit TemporaryTree(std::filesystem::path path) : path_(std::move(path)) {}
+  TemporaryTree(TemporaryTree&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  TemporaryTree& operator=(TemporaryTree&&) = delete;
+  ~TemporaryTree();
+
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  void release() { path_.clear(); }
+
+ private:
   std::filesystem::path path_;
 };
 

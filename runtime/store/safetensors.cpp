@@ -157,10 +157,15 @@ SafetensorsWriter::SafetensorsWriter(File file, std::vector<TensorSpec> specs,
   }
 }
 
-std::size_t SafetensorsWriter::position(std::string_view name) const {
+std::optional<std::size_t> SafetensorsWriter::find(std::string_view name) const {
   const auto it = index_.find(name);
-  SLUICE_CHECK(it != index_.end(), "{} is not to be written to {}", name, path().string());
-  return it->second;
+  return it == index_.end() ? std::nullopt : std::optional(it->second);
+}
+
+std::size_t SafetensorsWriter::position(std::string_view name) const {
+  const auto found = find(name);
+  SLUICE_CHECK(found.has_value(), "{} is not to be written to {}", name, path().string());
+  return *found;
 }
 
 Status SafetensorsWriter::write_bytes(std::size_t position, std::uint64_t first_byte,

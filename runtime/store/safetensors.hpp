@@ -90,7 +90,9 @@ class SafetensorsWriter {
   [[nodiscard]] const std::vector<TensorSpec>& specs() const { return specs_; }
   [[nodiscard]] const std::filesystem::path& path() const { return file_.path(); }
   [[nodiscard]] std::uint64_t size_bytes() const { return file_.size(); }
-  /// Position in specs() of `name`, which must be there.
+  /// Position in specs() of `name`; absent where it is not to be written.
+  [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const;
+  /// The same of a name that must be there.
   [[nodiscard]] std::size_t position(std::string_view name) const;
   /// `bytes` of tensor `position`, from `first_byte` of its data on.
   [[nodiscard]] Status write_bytes(std::size_t position, std::uint64_t first_byte,
