@@ -25,10 +25,8 @@ Flow Checkpointer::write(SnapshotRequest request) {
   }
   CheckpointStore* store = config_.store;
   const TaskSpec spec{"write checkpoint", 0, 0, Lane::kStorage};
-  const Result<std::string> path =
-      co_await run(spec, [store, request, &parameters](const ComputeContext&) {
-        return store->write(request.index, parameters);
-      });
+  const Result<std::string> path = co_await run(
+      spec, [&](const ComputeContext&) { return store->write(request.index, parameters); });
   parameters.clear();
   CheckpointWritten written{request.index, path ? *path : "", path ? "" : path.error().message};
   post(config_.plan->supervisor,

@@ -41,13 +41,14 @@ Flow ExpertGroup::forward(Key key) {
   model::ExpertBlock::SavedPtr saved = model::ExpertBlock::make_saved();
   model::ExpertBlock::Saved* kept = saved.get();
   const TaskSpec spec{"experts"};
-  Combine out = co_await run(spec, [block, kept, in](const ComputeContext& c) {
+  Combine out = co_await run(spec, [&](const ComputeContext& c) {
     return Combine{block->forward(c, in.normed, in.routing, in.keep, *kept)};
   });
   if (in.keep) kept_.emplace(Place{key.layer, key.micro_batch}, std::move(saved));
   in = {};
   const Key answer{key.step, key.micro_batch, key.layer, Topic::kCombine, group_.expert_rank};
-  co_await send(combine_, make_message(answer, std::move(out)));
+  Message reply = make_message(answer, std::move(out));
+  co_await send(combine_, reply);
 }
 
 Flow ExpertGroup::backward(Key key) {
@@ -61,18 +62,19 @@ Flow ExpertGroup::backward(Key key) {
   kept_.erase(found);
   model::ExpertBlock::Saved* kept = saved.get();
   const TaskSpec input_task{"experts input gradient"};
-  CombineGradient out = co_await run(input_task, [here, kept, in](const ComputeContext& c) {
+  CombineGradient out = co_await run(input_task, [&](const ComputeContext& c) {
     return CombineGradient{here->block.backward_input(c, in.dy, *kept)};
   });
   in = {};
   const Key answer{key.step, key.micro_batch, key.layer, Topic::kCombineGradient,
                    group_.expert_rank};
-  co_await send(combine_, make_message(answer, std::move(out)));
+  Message reply = make_message(answer, std::move(out));
+  co_await send(combine_, reply);
 
   co_await here->weights.turn(key.micro_batch);
   const TaskSpec weight_task{"experts weight gradient"};
   co_await run(weight_task,
-               [here, kept](const ComputeContext& c) { here->block.backward_weights(c, *kept); });
+               [&](const ComputeContext& c) { here->block.backward_weights(c, *kept); });
   here->weights.pass(*this);
   finished_.release(*this);
 }

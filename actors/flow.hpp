@@ -1,14 +1,20 @@
 // Coroutines for actors: sequential behaviour that reads top to bottom, where every co_await is a
 // message.
 //
-//   Flow Stage::pass(MicroBatch m) {                       // starts at once, ends by itself
-//     Message in = co_await receive(key);                  // a message, matched by key
-//     Tensor y = co_await run("layer", cost, [=](auto& c) { ... });   // a task on the lane
-//     co_await send(channel, out);                         // waits for a credit, not for a thread
-//     Tensor z = co_await helper(y);                       // Async<Tensor>: a part of this flow
+//   Flow Stage::pass(MicroBatch m) {                // starts at once, ends by itself
+//     Message in = co_await receive(key);           // a message, matched by key
+//     Tensor y = co_await run(spec, [&](auto& c) { return layer(c, in); });   // a task on the lane
+//     Message out{.key = next, .body = Hidden{y}};
+//     co_await send(channel, out);                  // waits for a credit, not for a thread
+//     Tensor z = co_await helper(y);                // Async<Tensor>: a part of this flow
 //   }
 // Parameters are taken by value, co_await stands in plain statements, and no lambda that captures
 // is a coroutine.
+//
+// GCC 12 destroys twice what a co_await statement makes in braces: an aggregate (`Hidden{y}`), or a
+// lambda's captured copies. So a message is made in a statement before and `send` takes a variable;
+// a task captures by reference (the frame outlives it), or is a variable too. Both are checked at
+// compile time; only arguments of Async helpers are left to the reader: pass variables.
 #pragma once
 
 #include <coroutine>
@@ -18,6 +24,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <type_traits>
 #include <utility>
 
 #include "actors/context.hpp"
@@ -108,8 +115,8 @@ class FlowActor : public Actor {
 
   /// A message that no flow awaits by key: topic kControl.
   virtual void on_control(Message message) = 0;
-  /// A keyed message arrived that no flow awaits yet. It stays in the mailbox unless this returns
-  /// true (then the override has started a flow that has already awaited it, or will).
+  /// A keyed message arrived that no flow awaits yet, and lies in the mailbox: a chance to start
+  /// the flow that will receive it.
   virtual void on_arrival(const Key&) {}
 
   [[nodiscard]] ActorIndex self() const { return self_; }
@@ -140,8 +147,8 @@ class FlowActor : public Actor {
     void await_suspend(std::coroutine_handle<> handle);
     void await_resume();
   };
-  /// Sends through a channel once it has a credit.
-  [[nodiscard]] SendAwaiter send(ActorIndex channel, Message message) {
+  /// Sends through a channel once it has a credit. Gives away what `message` holds.
+  [[nodiscard]] SendAwaiter send(ActorIndex channel, Message& message) {
     return {this, channel, std::move(message)};
   }
 
@@ -151,7 +158,7 @@ class FlowActor : public Actor {
     using Stored = std::conditional_t<std::is_void_v<R>, Done, R>;
     FlowActor* actor;
     TaskSpec spec;
-    F body;
+    F body;  // an lvalue reference, or the lambda itself
     std::optional<Stored> result;
     bool await_ready() const { return false; }
     void await_suspend(std::coroutine_handle<> handle) {
@@ -168,8 +175,10 @@ class FlowActor : public Actor {
   };
   /// Runs body(const ComputeContext&) on the lane and gives what it returned.
   template <class F>
-  [[nodiscard]] RunAwaiter<F> run(TaskSpec spec, F body) {
-    return {this, spec, std::move(body), std::nullopt};
+  [[nodiscard]] RunAwaiter<F> run(TaskSpec spec, F&& body) {
+    static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<F>,
+                  "capture by reference, or name the lambda in a statement before (see above)");
+    return {this, spec, std::forward<F>(body), std::nullopt};
   }
 
   /// Counts down to zero and makes flows wait there.

@@ -268,10 +268,10 @@ using Body =
                  Failure, GenerateRequest, NextToken, Logits>;
 
 struct Message {
-  Key key;
+  Key key{};
   ActorIndex from = kNoActor;
   ActorIndex via = kNoActor;  ///< the channel it came through, which gets the credit back
-  Body body;
+  Body body{};
 };
 
 /// Bytes of tensors that the message keeps alive.

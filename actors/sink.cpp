@@ -95,7 +95,7 @@ Flow Sink::sample(GenerateRequest request, std::int64_t step) {
         Random(request.seed, RandomPurpose::kSampling, static_cast<std::uint64_t>(in.position))
             .uniform(0);
     const TaskSpec spec{"sample"};
-    const std::int32_t token = co_await run(spec, [in, desc, uniform](const ComputeContext&) {
+    const std::int32_t token = co_await run(spec, [&](const ComputeContext&) {
       return kernels::sample(in.row.values<float>(), desc, uniform);
     });
     const bool last = i + 1 >= request.tokens_max || token == request.end_token;

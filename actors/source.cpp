@@ -31,20 +31,19 @@ Flow Source::feed(StepStart start) {
   SampleReader* reader = config_.reader;
   const TaskSpec spec{"read samples", 0, 0, Lane::kStorage};
   for (std::int32_t m = 0; m < start.micro_batches; ++m) {
-    Result<Tensor> tokens =
-        co_await run(spec, [reader, start, m, shape](const ComputeContext& c) -> Result<Tensor> {
-          Tensor out = c.make(DType::kI32, shape);
-          SLUICE_TRY(reader->read(start.mode, start.index, m, out));
-          return out;
-        });
+    Result<Tensor> tokens = co_await run(spec, [&](const ComputeContext& c) -> Result<Tensor> {
+      Tensor out = c.make(DType::kI32, shape);
+      SLUICE_TRY(reader->read(start.mode, start.index, m, out));
+      return out;
+    });
     if (!tokens) {
       post(kOutside, make_message({}, Failure{tokens.error().message}));
       co_return;
     }
     Message input = make_message({start.step, m, 0, Topic::kTokens, 0}, Tokens{*tokens, 0});
-    co_await send(inputs_, std::move(input));
+    co_await send(inputs_, input);
     Message target = make_message({start.step, m, 0, Topic::kTargets, 0}, Tokens{*tokens, 0});
-    co_await send(targets_, std::move(target));
+    co_await send(targets_, target);
   }
 }
 
@@ -58,7 +57,7 @@ Flow Source::generate(GenerateRequest request, std::int64_t step) {
     Tensor tokens = Tensor::from<std::int32_t>(next, Shape{1, count});
     Message input =
         make_message({step, i, 0, Topic::kTokens, 0}, Tokens{std::move(tokens), position});
-    co_await send(inputs_, std::move(input));
+    co_await send(inputs_, input);
     const Key key{step, i, 0, Topic::kNextToken, 0};
     const Message answer = co_await receive(key);
     const NextToken token = std::get<NextToken>(answer.body);
@@ -66,7 +65,7 @@ Flow Source::generate(GenerateRequest request, std::int64_t step) {
     next.assign(1, token.token);
     if (!token.last) continue;
     Message end = make_message({step, i + 1, 0, Topic::kTokens, 0}, Tokens{});
-    co_await send(inputs_, std::move(end));
+    co_await send(inputs_, end);
     co_return;
   }
 }

@@ -136,7 +136,7 @@ Flow Stage::backward_pass(Pass pass) {
     const ActorIndex previous =
         plan().stages[static_cast<std::size_t>(stage_.pipeline_rank) - 1].actor;
     Message out = make_message(pass.key(Topic::kGradient), Hidden{std::move(dx), 0});
-    co_await send(channel(previous, ChannelRole::kGradient), std::move(out));
+    co_await send(channel(previous, ChannelRole::kGradient), out);
   }
   live_.erase(pass.micro_batch);
   activations_.release(*this);
@@ -158,17 +158,16 @@ Async<Tensor> Stage::enter(Pass pass) {
   const std::int64_t length = pass.live->batch.length;
   pass.live->tokens = tokens;
   model::Embedding* embedding = &*embedding_;
-  Tensor x =
-      co_await run(pass.task("embedding"), [embedding, tokens, length](const ComputeContext& c) {
-        return embedding->forward(c, token_columns(c, tokens, 0, length));
-      });
+  Tensor x = co_await run(pass.task("embedding"), [&](const ComputeContext& c) {
+    return embedding->forward(c, token_columns(c, tokens, 0, length));
+  });
   const ActorIndex last = plan().stages.back().actor;
   const auto depths =
       static_cast<std::int32_t>(config().constants->config.num_nextn_predict_layers);
   if (depths > 0 && last != self()) {
     std::vector<Tensor> rows = co_await embedding_rows(pass);
     Message out = make_message(pass.key(Topic::kEmbedding), EmbeddingRows{std::move(rows)});
-    co_await send(channel(last, ChannelRole::kEmbedding), std::move(out));
+    co_await send(channel(last, ChannelRole::kEmbedding), out);
   }
   if (options_.observe) observe(pass, "hidden.0", x);
   co_return x;
@@ -181,14 +180,13 @@ Async<std::vector<Tensor>> Stage::embedding_rows(Pass pass) {
   const Tensor tokens = pass.live->tokens;
   const std::int64_t length = pass.live->batch.length;
   model::Embedding* embedding = &*embedding_;
-  std::vector<Tensor> rows = co_await run(
-      pass.task("embedding"), [embedding, tokens, length, depths](const ComputeContext& c) {
-        std::vector<Tensor> out;
-        for (std::int32_t k = 1; k <= depths; ++k) {
-          out.push_back(embedding->forward(c, token_columns(c, tokens, k, length)));
-        }
-        return out;
-      });
+  std::vector<Tensor> rows = co_await run(pass.task("embedding"), [&](const ComputeContext& c) {
+    std::vector<Tensor> out;
+    for (std::int32_t k = 1; k <= depths; ++k) {
+      out.push_back(embedding->forward(c, token_columns(c, tokens, k, length)));
+    }
+    return out;
+  });
   co_return rows;
 }
 
@@ -200,8 +198,8 @@ Async<Tensor> Stage::forward_layer(Pass pass, std::int32_t index, Tensor x) {
   const model::Batch batch = pass.live->batch;
   const bool keep = pass.keep;
   model::LatentCache* cache = pass.start.mode == StepMode::kGenerate ? &caches_.at(index) : nullptr;
-  DecoderLayer::Attended attended = co_await run(
-      pass.task("attention"), [layer, batch, x, keep, saved, cache](const ComputeContext& c) {
+  DecoderLayer::Attended attended =
+      co_await run(pass.task("attention"), [&](const ComputeContext& c) {
         return cache == nullptr ? layer->attention_forward(c, batch, x, keep, *saved)
                                 : layer->attention_cached(c, batch, x, *cache, *saved);
       });
@@ -211,7 +209,7 @@ Async<Tensor> Stage::forward_layer(Pass pass, std::int32_t index, Tensor x) {
     y = co_await route_forward(pass, index, std::move(attended));
   } else {
     attended = {};
-    y = co_await run(pass.task("dense"), [layer, keep, saved](const ComputeContext& c) {
+    y = co_await run(pass.task("dense"), [&](const ComputeContext& c) {
       return layer->dense_forward(c, keep, *saved);
     });
   }
@@ -229,7 +227,7 @@ Async<Tensor> Stage::route_forward(Pass pass, std::int32_t index, DecoderLayer::
   for (const ActorIndex group : stage_.expert_groups) {
     Message message = make_message(pass.key(Topic::kDispatch, index),
                                    Dispatch{attended.normed, attended.routing, pass.keep});
-    co_await send(channel(group, ChannelRole::kDispatch), std::move(message));
+    co_await send(channel(group, ChannelRole::kDispatch), message);
   }
   const model::Batch batch = pass.live->batch;
   const model::Routing routing = std::move(attended.routing);
@@ -246,16 +244,14 @@ Async<Tensor> Stage::route_forward(Pass pass, std::int32_t index, DecoderLayer::
     double balance = 0;
     std::vector<std::int64_t> loads;
   };
-  Shared shared = co_await run(
-      pass.task("shared experts"),
-      [layer, batch, keep, generating, saved, routing, experts](const ComputeContext& c) {
-        Shared out{layer->shared_forward(c, keep, *saved), 0, {}};
-        if (generating) return out;
-        out.loads.assign(experts, 0);
-        DecoderLayer::count_loads(routing, out.loads);
-        out.balance = layer->balance(c, batch, *saved);
-        return out;
-      });
+  Shared shared = co_await run(pass.task("shared experts"), [&](const ComputeContext& c) {
+    Shared out{layer->shared_forward(c, keep, *saved), 0, {}};
+    if (generating) return out;
+    out.loads.assign(experts, 0);
+    DecoderLayer::count_loads(routing, out.loads);
+    out.balance = layer->balance(c, batch, *saved);
+    return out;
+  });
   if (!generating) report_balance(pass, index, shared.balance, shared.loads);
   std::vector<kernels::TreePartial> sums;
   for (std::size_t e = 0; e < stage_.expert_groups.size(); ++e) {
@@ -264,12 +260,11 @@ Async<Tensor> Stage::route_forward(Pass pass, std::int32_t index, DecoderLayer::
     sums.push_back(std::move(std::get<Combine>(message.body).sums));
   }
   const Tensor shared_rows = std::move(shared.rows);
-  Tensor y = co_await run(pass.task("combine"),
-                          [layer, saved, &sums, shared_rows](const ComputeContext& c) {
-                            std::vector<const kernels::TreePartial*> groups;
-                            for (const kernels::TreePartial& sum : sums) groups.push_back(&sum);
-                            return layer->combine_forward(c, shared_rows, groups, *saved);
-                          });
+  Tensor y = co_await run(pass.task("combine"), [&](const ComputeContext& c) {
+    std::vector<const kernels::TreePartial*> groups;
+    for (const kernels::TreePartial& sum : sums) groups.push_back(&sum);
+    return layer->combine_forward(c, shared_rows, groups, *saved);
+  });
   co_return y;
 }
 
@@ -277,7 +272,7 @@ Async<Done> Stage::leave(Pass pass, Tensor x) {
   if (!stage_.is_last) {
     const ActorIndex next = plan().stages[static_cast<std::size_t>(stage_.pipeline_rank) + 1].actor;
     Message out = make_message(pass.key(Topic::kActivation), Hidden{std::move(x), 0});
-    co_await send(channel(next, ChannelRole::kActivation), std::move(out));
+    co_await send(channel(next, ChannelRole::kActivation), out);
     co_return Done{};
   }
   const Key key = pass.key(Topic::kTargets);
@@ -294,7 +289,7 @@ Async<Done> Stage::forward_heads(Pass pass, Tensor x) {
   model::Norm* norm = &*norm_;
   model::Norm::Saved* norm_saved = &live.norm;
   const bool keep = pass.keep;
-  Tensor h = co_await run(pass.task("norm"), [norm, x, keep, norm_saved](const ComputeContext& c) {
+  Tensor h = co_await run(pass.task("norm"), [&](const ComputeContext& c) {
     return norm->forward(c, x, keep, *norm_saved);
   });
   x = {};
@@ -314,12 +309,11 @@ Async<Done> Stage::forward_heads(Pass pass, Tensor x) {
     const Tensor embedding = std::move(embeddings[k]);
     const auto index = static_cast<std::int32_t>(config().constants->config.num_hidden_layers +
                                                  static_cast<std::int64_t>(k));
-    Tensor z = co_await run(pass.task("mtp input"),
-                            [module, h, embedding, keep, saved](const ComputeContext& c) {
-                              return module->input_forward(c, h, embedding, keep, *saved);
-                            });
+    Tensor z = co_await run(pass.task("mtp input"), [&](const ComputeContext& c) {
+      return module->input_forward(c, h, embedding, keep, *saved);
+    });
     Tensor y = co_await forward_layer(pass, index, std::move(z));
-    h = co_await run(pass.task("mtp output"), [module, y, keep, saved](const ComputeContext& c) {
+    h = co_await run(pass.task("mtp output"), [&](const ComputeContext& c) {
       return module->output_forward(c, y, keep, *saved);
     });
     live.heads.push_back(h);
@@ -328,9 +322,8 @@ Async<Done> Stage::forward_heads(Pass pass, Tensor x) {
     model::Head* head = &*head_;
     for (std::size_t k = 0; k < live.heads.size(); ++k) {
       const Tensor rows = live.heads[k];
-      Tensor logits = co_await run(pass.task("logits"), [head, rows](const ComputeContext& c) {
-        return head->logits(c, rows);
-      });
+      Tensor logits = co_await run(pass.task("logits"),
+                                   [&](const ComputeContext& c) { return head->logits(c, rows); });
       observe(pass, k == 0 ? "logits" : fmt::format("mtp_logits.{}", k), std::move(logits));
     }
   }
@@ -372,7 +365,7 @@ Async<Done> Stage::evaluate_heads(Pass pass) {
   HeadTask task{
       &*head_, std::move(pass.live->heads), pass.live->tokens, pass.live->batch.length, false, {}};
   task.dloss.assign(task.inputs.size(), 0.0f);
-  HeadResult result = co_await run(pass.task("head"), std::move(task));
+  HeadResult result = co_await run(pass.task("head"), task);
   post(plan().sink, make_message(pass.key(Topic::kLoss), std::move(result.losses)));
   co_return Done{};
 }
@@ -391,7 +384,7 @@ Async<Tensor> Stage::backward_heads(Pass pass) {
   HeadTask task{&*head_, std::move(live.heads), live.tokens, live.batch.length, true, {}};
   task.dloss.assign(task.inputs.size(), depth_row);
   task.dloss[0] = row;
-  HeadResult result = co_await run(pass.task("head"), std::move(task));
+  HeadResult result = co_await run(pass.task("head"), task);
   head_turn_.pass(*this);
   post(plan().sink, make_message(pass.key(Topic::kLoss), std::move(result.losses)));
 
@@ -400,7 +393,7 @@ Async<Tensor> Stage::backward_heads(Pass pass) {
   for (std::int32_t depth = mtp_depth(); depth >= 1; --depth) {
     const Tensor own = std::move(result.gradients[static_cast<std::size_t>(depth)]);
     const Tensor later = std::move(dh);
-    Tensor joined = co_await run(pass.task("mtp gradient"), [own, later](const ComputeContext& c) {
+    Tensor joined = co_await run(pass.task("mtp gradient"), [&](const ComputeContext& c) {
       return later.empty() ? own : model::sum(c, own, later);
     });
     dh = co_await backward_mtp(pass, depth, std::move(joined));
@@ -408,9 +401,9 @@ Async<Tensor> Stage::backward_heads(Pass pass) {
         std::move(live.mtp[static_cast<std::size_t>(depth) - 1].dembedding);
   }
   if (!mtp_.empty() && !stage_.is_first) {
-    co_await send(
-        channel(plan().stages.front().actor, ChannelRole::kEmbeddingGradient),
-        make_message(pass.key(Topic::kEmbeddingGradient), EmbeddingRows{std::move(dembeddings)}));
+    Message out =
+        make_message(pass.key(Topic::kEmbeddingGradient), EmbeddingRows{std::move(dembeddings)});
+    co_await send(channel(plan().stages.front().actor, ChannelRole::kEmbeddingGradient), out);
   } else {
     live.dembeddings = std::move(dembeddings);
   }
@@ -419,13 +412,12 @@ Async<Tensor> Stage::backward_heads(Pass pass) {
   const Tensor later = std::move(dh);
   model::Norm* norm = &*norm_;
   model::Norm::Saved* saved = &live.norm;
-  Tensor dx =
-      co_await run(pass.task("norm gradient"), [norm, own, later, saved](const ComputeContext& c) {
-        return norm->backward_input(c, later.empty() ? own : model::sum(c, own, later), *saved);
-      });
+  Tensor dx = co_await run(pass.task("norm gradient"), [&](const ComputeContext& c) {
+    return norm->backward_input(c, later.empty() ? own : model::sum(c, own, later), *saved);
+  });
   co_await norm_turn_.turn(pass.micro_batch);
   co_await run(pass.task("norm weight gradient"),
-               [norm, saved](const ComputeContext& c) { norm->backward_weights(c, *saved); });
+               [&](const ComputeContext& c) { norm->backward_weights(c, *saved); });
   norm_turn_.pass(*this);
   co_return dx;
 }
@@ -438,21 +430,18 @@ Async<Tensor> Stage::backward_mtp(Pass pass, std::int32_t depth, Tensor dh) {
       static_cast<std::int32_t>(config().constants->config.num_hidden_layers) + depth - 1;
   model::MtpModule* module = &mtp_[k];
   MtpSaved* saved = &pass.live->mtp[k];
-  Tensor dz =
-      co_await run(pass.task("mtp output gradient"), [module, dh, saved](const ComputeContext& c) {
-        return module->output_backward(c, dh, saved->module);
-      });
+  Tensor dz = co_await run(pass.task("mtp output gradient"), [&](const ComputeContext& c) {
+    return module->output_backward(c, dh, saved->module);
+  });
   dh = {};
   dz = co_await backward_layer(pass, index, std::move(dz));
-  model::MtpModule::InputGradients gradients =
-      co_await run(pass.task("mtp input gradient"), [module, dz, saved](const ComputeContext& c) {
-        return module->input_backward(c, dz, saved->module);
-      });
+  model::MtpModule::InputGradients gradients = co_await run(
+      pass.task("mtp input gradient"),
+      [&](const ComputeContext& c) { return module->input_backward(c, dz, saved->module); });
   saved->dembedding = std::move(gradients.embedding);
   co_await mtp_turns_[k].turn(pass.micro_batch);
-  co_await run(pass.task("mtp weight gradient"), [module, saved](const ComputeContext& c) {
-    module->backward_weights(c, saved->module);
-  });
+  co_await run(pass.task("mtp weight gradient"),
+               [&](const ComputeContext& c) { module->backward_weights(c, saved->module); });
   mtp_turns_[k].pass(*this);
   co_return std::move(gradients.h);
 }
@@ -466,20 +455,18 @@ Async<Tensor> Stage::backward_layer(Pass pass, std::int32_t index, Tensor dy) {
   if (layer->is_moe()) {
     dhidden = co_await route_backward(pass, index, std::move(dy));
   } else {
-    dhidden =
-        co_await run(pass.task("dense gradient"), [layer, dy, saved](const ComputeContext& c) {
-          return layer->dense_backward(c, dy, *saved);
-        });
+    dhidden = co_await run(pass.task("dense gradient"), [&](const ComputeContext& c) {
+      return layer->dense_backward(c, dy, *saved);
+    });
     dy = {};
   }
-  Tensor dx = co_await run(pass.task("attention gradient"),
-                           [layer, batch, dhidden, saved](const ComputeContext& c) {
-                             return layer->attention_backward(c, batch, dhidden, *saved);
-                           });
+  Tensor dx = co_await run(pass.task("attention gradient"), [&](const ComputeContext& c) {
+    return layer->attention_backward(c, batch, dhidden, *saved);
+  });
   dhidden = {};
   co_await here->weights.turn(pass.micro_batch);
   co_await run(pass.task("weight gradient"),
-               [layer, saved](const ComputeContext& c) { layer->backward_weights(c, *saved); });
+               [&](const ComputeContext& c) { layer->backward_weights(c, *saved); });
   here->weights.pass(*this);
   pass.live->layers.erase(index);
   co_return dx;
@@ -491,12 +478,11 @@ Async<Tensor> Stage::route_backward(Pass pass, std::int32_t index, Tensor dy) {
   DecoderLayer::Saved* saved = pass.live->layers.at(index).get();
   for (const ActorIndex group : stage_.expert_groups) {
     Message message = make_message(pass.key(Topic::kDispatchGradient, index), DispatchGradient{dy});
-    co_await send(channel(group, ChannelRole::kDispatch), std::move(message));
+    co_await send(channel(group, ChannelRole::kDispatch), message);
   }
-  Tensor dshared = co_await run(pass.task("shared experts gradient"),
-                                [layer, dy, saved](const ComputeContext& c) {
-                                  return layer->shared_backward(c, dy, *saved);
-                                });
+  Tensor dshared = co_await run(pass.task("shared experts gradient"), [&](const ComputeContext& c) {
+    return layer->shared_backward(c, dy, *saved);
+  });
   std::vector<model::ExpertGradients> answers;
   for (std::size_t e = 0; e < stage_.expert_groups.size(); ++e) {
     const Key key = pass.key(Topic::kCombineGradient, index, static_cast<std::int32_t>(e));
@@ -505,13 +491,11 @@ Async<Tensor> Stage::route_backward(Pass pass, std::int32_t index, Tensor dy) {
   }
   const auto balance =
       static_cast<float>(config().loss.balance_alpha / static_cast<double>(sequences(pass.start)));
-  Tensor dhidden =
-      co_await run(pass.task("combine gradient"),
-                   [layer, dy, dshared, &answers, balance, saved](const ComputeContext& c) {
-                     std::vector<const model::ExpertGradients*> groups;
-                     for (const model::ExpertGradients& answer : answers) groups.push_back(&answer);
-                     return layer->combine_backward(c, dy, dshared, groups, balance, *saved);
-                   });
+  Tensor dhidden = co_await run(pass.task("combine gradient"), [&](const ComputeContext& c) {
+    std::vector<const model::ExpertGradients*> groups;
+    for (const model::ExpertGradients& answer : answers) groups.push_back(&answer);
+    return layer->combine_backward(c, dy, dshared, groups, balance, *saved);
+  });
   co_return dhidden;
 }
 
@@ -528,8 +512,7 @@ Async<Done> Stage::backward_embedding(Pass pass, Tensor dx) {
   const std::int64_t length = pass.live->batch.length;
   model::Embedding* embedding = &*embedding_;
   co_await embedding_turn_.turn(pass.micro_batch);
-  co_await run(pass.task("embedding gradient"), [embedding, tokens, length,
-                                                 &gradients](const ComputeContext& c) {
+  co_await run(pass.task("embedding gradient"), [&](const ComputeContext& c) {
     for (std::size_t k = 0; k < gradients.size(); ++k) {
       embedding->backward(c, token_columns(c, tokens, static_cast<std::int64_t>(k), length),
                           gradients[k]);
@@ -598,7 +581,7 @@ Async<bool> Stage::generate_position(Pass pass, Message message) {
     first_position = in.first_position;
     model::Embedding* embedding = &*embedding_;
     if (!in.tokens.empty()) {
-      x = co_await run(pass.task("embedding"), [embedding, in](const ComputeContext& c) {
+      x = co_await run(pass.task("embedding"), [&](const ComputeContext& c) {
         return embedding->forward(c, in.tokens.reshaped(Shape{in.tokens.shape().count()}));
       });
     }
@@ -620,16 +603,15 @@ Async<bool> Stage::generate_position(Pass pass, Message message) {
   if (!stage_.is_last) {
     const ActorIndex next = plan().stages[static_cast<std::size_t>(stage_.pipeline_rank) + 1].actor;
     Message out = make_message(pass.key(Topic::kActivation), Hidden{std::move(x), first_position});
-    co_await send(channel(next, ChannelRole::kActivation), std::move(out));
+    co_await send(channel(next, ChannelRole::kActivation), out);
   } else if (!end) {
     model::Norm* norm = &*norm_;
     model::Head* head = &*head_;
     const auto newest = static_cast<std::int32_t>(x.shape().rows()) - 1;
-    Tensor row =
-        co_await run(pass.task("logits"), [norm, head, x, newest](const ComputeContext& c) {
-          model::Norm::Saved unused;
-          return head->logits(c, norm->forward(c, x.slice(newest, 1), false, unused));
-        });
+    Tensor row = co_await run(pass.task("logits"), [&](const ComputeContext& c) {
+      model::Norm::Saved unused;
+      return head->logits(c, norm->forward(c, x.slice(newest, 1), false, unused));
+    });
     post(plan().sink,
          make_message(pass.key(Topic::kLogits), Logits{std::move(row), first_position + newest}));
   }

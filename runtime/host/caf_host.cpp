@@ -1,0 +1,226 @@
+// One CAF actor around each actor, and the way out to the thread that runs the host.
+#include "runtime/host/caf_host.hpp"
+
+#include <caf/all.hpp>
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "kernels/base/check.hpp"
+#include "runtime/host/caf_compatibility.hpp"
+
+CAF_ALLOW_UNSAFE_MESSAGE_TYPE(sluice::actors::Message)
+#if CAF_VERSION >= 10000
+CAF_BEGIN_TYPE_ID_BLOCK(sluice, first_custom_type_id)
+CAF_ADD_TYPE_ID(sluice, (sluice::actors::Message))
+CAF_END_TYPE_ID_BLOCK(sluice)
+#endif
+
+namespace sluice::host {
+
+using actors::Message;
+
+namespace {
+
+void register_message_type() {
+#if CAF_VERSION >= 10000
+  static const bool done = [] {
+    caf::init_global_meta_objects<caf::id_block::sluice>();
+    caf::core::init_global_meta_objects();
+    return true;
+  }();
+  static_cast<void>(done);
+#endif
+}
+
+}  // namespace
+
+struct CafHost::State {
+  struct Seat {
+    graph::ActorPlan place;
+    std::unique_ptr<actors::Actor> actor;
+    device::Device* device = nullptr;
+    caf::actor handle;
+  };
+
+  explicit State(Config c) : config(std::move(c)) {}
+
+  const caf::actor& handle(ActorIndex index) const {
+    SLUICE_CHECK(index >= 0 && index < static_cast<ActorIndex>(seats.size()) &&
+                     seats[static_cast<std::size_t>(index)].handle,
+                 "no actor {}", index);
+    return seats[static_cast<std::size_t>(index)].handle;
+  }
+
+  void deliver_outside(Message message) {
+    const std::lock_guard lock(mutex);
+    outside.push_back(std::move(message));
+    changed.notify_one();
+  }
+
+  // The first failure is the cause; what falls over after it is not reported.
+  void fail(const Seat& seat, const std::string& reason) {
+    const std::lock_guard lock(mutex);
+    if (stopping || failure) return;
+    failure = Error{ErrorKind::kFailed, fmt::format("{} went down: {}", seat.place.name, reason)};
+    changed.notify_all();
+  }
+
+  bool begin_task() {
+    const std::lock_guard lock(mutex);
+    if (stopping) return false;
+    ++tasks_in_flight;
+    return true;
+  }
+
+  void end_task() {
+    const std::lock_guard lock(mutex);
+    --tasks_in_flight;
+    changed.notify_all();
+  }
+
+  Config config;
+  std::vector<Seat>
+      seats;  // handles are set before the first message and never change while it runs
+  std::unique_ptr<caf::actor_system_config> system_config;
+  std::unique_ptr<caf::actor_system> system;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::deque<Message> outside;
+  std::optional<Error> failure;
+  std::int64_t tasks_in_flight = 0;
+  bool stopping = false;
+};
+
+class CafHost::CafActor final : public caf::event_based_actor, private actors::Context {
+ public:
+  CafActor(caf::actor_config& config, State* state, State::Seat* seat)
+      : caf::event_based_actor(config), state_(*state), seat_(*seat) {}
+
+  caf::behavior make_behavior() override {
+    return {[this](Message& message) { handle(std::move(message)); }};
+  }
+  const char* name() const override { return "sluice"; }
+
+ private:
+  // What third parties throw below an actor (memory ran out) takes that actor down, and the run
+  // with it.
+  void handle(Message message) {
+    try {
+      seat_.actor->on_message(*this, std::move(message));
+    } catch (const std::exception& exception) {
+      state_.fail(seat_, exception.what());
+      quit(caf::sec::runtime_error);
+    }
+  }
+
+  void send(ActorIndex to, Message message) override {
+    if (to == graph::kOutside) return state_.deliver_outside(std::move(message));
+    send_as(this, state_.handle(to), std::move(message));
+  }
+
+  void submit(actors::Task task) override {
+    SLUICE_CHECK(seat_.device != nullptr, "{} has no device", seat_.place.name);
+    if (!state_.begin_task()) return;
+    const std::uint64_t id = task.id;
+    seat_.device->submit(std::move(task), [this, id] {
+      send_from_outside(seat_.handle, Message{.body = actors::TaskDone{id}});
+      state_.end_task();
+    });
+  }
+
+  void set_timer(double seconds, std::uint64_t timer) override {
+    const std::chrono::duration<double> delay(seconds);
+    send_later(this, std::chrono::duration_cast<std::chrono::nanoseconds>(delay),
+               Message{.body = actors::TimerFired{timer}});
+  }
+
+  State& state_;
+  State::Seat& seat_;
+};
+
+CafHost::CafHost(Config config) : state_(std::make_unique<State>(std::move(config))) {}
+
+CafHost::~CafHost() { static_cast<void>(stop()); }
+
+void CafHost::add(ActorIndex index, const graph::ActorPlan& place,
+                  std::unique_ptr<actors::Actor> actor) {
+  SLUICE_CHECK(state_->system == nullptr && index >= 0 && actor != nullptr);
+  const auto slot = static_cast<std::size_t>(index);
+  if (state_->seats.size() <= slot) state_->seats.resize(slot + 1);
+  State::Seat& seat = state_->seats[slot];
+  SLUICE_CHECK(seat.actor == nullptr, "actor {} twice", index);
+  seat = {place,
+          std::move(actor),
+          state_->config.device ? state_->config.device(place.rank) : nullptr,
+          {}};
+}
+
+Status CafHost::start() {
+  SLUICE_CHECK(state_->system == nullptr && !state_->stopping, "a host starts once");
+  register_message_type();
+  try {
+    state_->system_config = std::make_unique<caf::actor_system_config>();
+    configure_scheduler(*state_->system_config, state_->config.threads);
+    state_->system = std::make_unique<caf::actor_system>(*state_->system_config);
+    for (State::Seat& seat : state_->seats) {
+      if (seat.actor == nullptr) continue;
+      seat.handle = state_->system->spawn<CafActor>(state_.get(), &seat);
+      seat.handle->attach_functor([state = state_.get(), &seat](const caf::error& reason) {
+        state->fail(seat, to_string(reason));
+      });
+    }
+  } catch (const std::exception& exception) {
+    return failed("the actor system did not start: {}", exception.what());
+  }
+  return {};
+}
+
+void CafHost::send(ActorIndex to, Message message) {
+  const std::lock_guard lock(state_->mutex);
+  if (state_->stopping) return;
+  send_from_outside(state_->handle(to), std::move(message));
+}
+
+Result<std::optional<Message>> CafHost::receive_for(std::chrono::nanoseconds wait_max) {
+  State& state = *state_;
+  std::unique_lock lock(state.mutex);
+  const auto ready = [&state] { return !state.outside.empty() || state.failure || state.stopping; };
+  if (wait_max == std::chrono::nanoseconds::max()) {
+    state.changed.wait(lock, ready);
+  } else if (!state.changed.wait_for(lock, wait_max, ready)) {
+    return std::nullopt;
+  }
+  if (!state.outside.empty()) {
+    Message message = std::move(state.outside.front());
+    state.outside.pop_front();
+    return message;
+  }
+  if (state.failure) return tl::unexpected(*state.failure);
+  return failed("the host has been stopped");
+}
+
+Status CafHost::stop() {
+  State& state = *state_;
+  {
+    std::unique_lock lock(state.mutex);
+    state.stopping = true;
+    state.changed.notify_all();
+    state.changed.wait(lock, [&state] { return state.tasks_in_flight == 0; });
+  }
+  for (State::Seat& seat : state.seats) {
+    if (seat.handle) caf::anon_send_exit(seat.handle, caf::exit_reason::kill);
+  }
+  if (state.system) state.system->await_all_actors_done();
+  for (State::Seat& seat : state.seats) seat.handle = nullptr;
+  state.system = nullptr;  // after it no thread of CAF is left
+  state.seats.clear();
+  if (state.failure) return tl::unexpected(*state.failure);
+  return {};
+}
+
+}  // namespace sluice::host

@@ -1,0 +1,317 @@
+// The event queue, lanes in virtual time, and the order in which things happen.
+#include "runtime/host/sim_host.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <deque>
+#include <map>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "kernels/base/check.hpp"
+#include "kernels/base/digest.hpp"
+#include "kernels/base/random.hpp"
+
+namespace sluice::host {
+namespace {
+
+using actors::Message;
+using graph::kNoActor;
+using graph::kOutside;
+
+struct Delivery {
+  ActorIndex to = kNoActor;
+  std::int64_t bytes = 0;
+  Message message;
+};
+
+using LaneKey = std::pair<std::int32_t, actors::Lane>;
+
+struct TaskEnd {
+  LaneKey lane;
+  ActorIndex actor = kNoActor;
+  actors::Task task;  // its body is empty if it ran at the start
+};
+
+struct Event {
+  std::int64_t time_ns = 0;
+  std::uint64_t shuffle = 0;  // decides between events of one time
+  std::uint64_t sequence = 0;
+  std::variant<Delivery, TaskEnd> what;
+
+  // For std::push_heap: the first to happen is the greatest.
+  bool operator<(const Event& other) const {
+    return std::tie(time_ns, shuffle, sequence) >
+           std::tie(other.time_ns, other.shuffle, other.sequence);
+  }
+};
+
+struct Lane {
+  bool busy = false;
+  std::map<std::pair<std::int32_t, std::uint64_t>, std::pair<ActorIndex, actors::Task>> queue;
+  SimHost::LaneStatistics statistics;
+};
+
+}  // namespace
+
+struct SimHost::State {
+  class Gate final : public actors::Context {
+   public:
+    Gate(State& state, ActorIndex self) : state_(state), self_(self) {}
+    void send(ActorIndex to, Message message) override {
+      state_.send(self_, to, std::move(message));
+    }
+    void submit(actors::Task task) override { state_.submit(self_, std::move(task)); }
+    void set_timer(double seconds, std::uint64_t timer) override {
+      const auto ns = static_cast<std::int64_t>(std::llround(seconds * 1e9));
+      state_.push(state_.now_ns + std::max<std::int64_t>(ns, 0),
+                  Delivery{self_, 0, Message{.body = actors::TimerFired{timer}}});
+    }
+
+   private:
+    State& state_;
+    ActorIndex self_;
+  };
+
+  struct Seat {
+    graph::ActorPlan place;
+    std::unique_ptr<actors::Actor> actor;
+    std::unique_ptr<Gate> gate;
+    ActorStatistics statistics;
+    std::int64_t waiting = 0;
+    std::int64_t waiting_bytes = 0;
+  };
+
+  explicit State(Config c)
+      : config(std::move(c)), random(config.seed, RandomPurpose::kSimulation) {}
+
+  Seat& seat(ActorIndex index) {
+    SLUICE_CHECK(index >= 0 && index < static_cast<ActorIndex>(seats.size()) &&
+                     seats[static_cast<std::size_t>(index)].actor != nullptr,
+                 "no actor {}", index);
+    return seats[static_cast<std::size_t>(index)];
+  }
+
+  std::int64_t draw(Range range) {
+    SLUICE_CHECK(range.min_ns >= 0 && range.max_ns >= range.min_ns);
+    const auto span = static_cast<std::uint64_t>(range.max_ns - range.min_ns) + 1;
+    return range.min_ns + static_cast<std::int64_t>(random.below(span, draws++));
+  }
+
+  void push(std::int64_t time_ns, std::variant<Delivery, TaskEnd> what) {
+    events.push_back({time_ns, random.bits(draws++), sequence++, std::move(what)});
+    std::push_heap(events.begin(), events.end());
+  }
+
+  // Messages of one pair stay in order: each arrives at least a nanosecond after the one before.
+  void send(ActorIndex from, ActorIndex to, Message message) {
+    if (stopping) return;
+    const std::int64_t delay =
+        config.message_model ? config.message_model(message, to) : draw(config.message);
+    std::int64_t& last = last_arrival.try_emplace({from, to}, -1).first->second;
+    last = std::max(last + 1, now_ns + delay);
+    post(last, to, std::move(message));
+  }
+
+  void post(std::int64_t time_ns, ActorIndex to, Message message) {
+    const std::int64_t bytes = size_bytes(message);
+    if (to != kOutside) {
+      Seat& receiver = seat(to);
+      receiver.statistics.waiting_max =
+          std::max(receiver.statistics.waiting_max, ++receiver.waiting);
+      receiver.waiting_bytes += bytes;
+      receiver.statistics.waiting_bytes_max =
+          std::max(receiver.statistics.waiting_bytes_max, receiver.waiting_bytes);
+    }
+    push(time_ns, Delivery{to, bytes, std::move(message)});
+  }
+
+  LaneKey lane_key(std::int32_t rank, actors::Lane lane) const {
+    return {config.ranks_share_lanes ? 0 : rank, lane};
+  }
+
+  void submit(ActorIndex from, actors::Task task) {
+    if (stopping) return;
+    const LaneKey key = lane_key(seat(from).place.rank, task.lane);
+    Lane& lane = lanes[key];
+    const std::int32_t priority = task.priority;
+    lane.queue.emplace(std::pair{priority, sequence++}, std::pair{from, std::move(task)});
+    if (!lane.busy) start_task(key, lane);
+  }
+
+  // A body runs at the start or at the end of its time, as drawn: a task that reads what another
+  // one writes meanwhile then shows.
+  void start_task(LaneKey key, Lane& lane) {
+    auto [from, task] = std::move(lane.queue.extract(lane.queue.begin()).mapped());
+    const std::int64_t duration =
+        config.task_model ? config.task_model(task, seat(from).place.rank) : draw(config.task);
+    lane.busy = true;
+    lane.statistics.tasks += 1;
+    lane.statistics.busy_ns += duration;
+    lane.statistics.idle_ns = now_ns + duration - lane.statistics.busy_ns;
+    if (random.below(2, draws++) == 0) run_body(task);
+    push(now_ns + duration, TaskEnd{key, from, std::move(task)});
+  }
+
+  void run_body(actors::Task& task) {
+    if (task.body == nullptr) return;
+    task.body(config.compute);
+    task.body = nullptr;
+  }
+
+  void happen(TaskEnd& end) {
+    run_body(end.task);
+    const Message done{.body = actors::TaskDone{end.task.id}};
+    const std::int64_t delay =
+        config.message_model ? config.message_model(done, end.actor) : draw(config.message);
+    post(now_ns + delay, end.actor, done);
+    Lane& lane = lanes[end.lane];
+    lane.busy = false;
+    if (!lane.queue.empty()) start_task(end.lane, lane);
+  }
+
+  void happen(Delivery& delivery) {
+    Message& message = delivery.message;
+    const std::array<std::int64_t, 9> facts{now_ns,
+                                            message.from,
+                                            delivery.to,
+                                            message.key.step,
+                                            message.key.micro_batch,
+                                            message.key.layer,
+                                            static_cast<std::int64_t>(message.key.topic),
+                                            message.key.part,
+                                            static_cast<std::int64_t>(message.body.index())};
+    trace = digest(std::as_bytes(std::span(facts)), trace);
+    if (delivery.to == kOutside) {
+      outside.push_back(std::move(message));
+      return;
+    }
+    Seat& receiver = seat(delivery.to);
+    if (!std::holds_alternative<actors::TimerFired>(message.body)) {
+      --receiver.waiting;
+      receiver.waiting_bytes -= delivery.bytes;
+    }
+    receiver.statistics.messages += 1;
+    receiver.actor->on_message(*receiver.gate, std::move(message));
+  }
+
+  Status step() {
+    if (events_done == config.events_max) {
+      return failed("simulation: more than {} events without an end", config.events_max);
+    }
+    ++events_done;
+    std::pop_heap(events.begin(), events.end());
+    Event event = std::move(events.back());
+    events.pop_back();
+    now_ns = std::max(now_ns, event.time_ns);
+    std::visit([this](auto& what) { happen(what); }, event.what);
+    return {};
+  }
+
+  tl::unexpected<Error> quiet_error() const {
+    std::string waiting;
+    for (const Seat& seat : seats) {
+      if (seat.actor == nullptr || seat.actor->idle()) continue;
+      waiting += (waiting.empty() ? "" : ", ") + seat.place.name;
+    }
+    return failed("simulation, seed {}: nothing is left to happen; {}", config.seed,
+                  waiting.empty() ? "every actor is idle" : "still waiting: " + waiting);
+  }
+
+  Config config;
+  Random random;
+  std::uint64_t draws = 0;
+  std::uint64_t sequence = 0;
+  std::int64_t now_ns = 0;
+  std::int64_t events_done = 0;
+  std::uint64_t trace = 0;
+  bool started = false;
+  bool stopping = false;
+  std::vector<Seat> seats;
+  std::vector<Event> events;  // a heap
+  std::map<std::pair<ActorIndex, ActorIndex>, std::int64_t> last_arrival;
+  std::map<LaneKey, Lane> lanes;
+  std::deque<Message> outside;
+};
+
+SimHost::SimHost(Config config) : state_(std::make_unique<State>(std::move(config))) {}
+
+SimHost::~SimHost() { static_cast<void>(stop()); }
+
+void SimHost::add(ActorIndex index, const graph::ActorPlan& place,
+                  std::unique_ptr<actors::Actor> actor) {
+  SLUICE_CHECK(!state_->started && index >= 0 && actor != nullptr);
+  const auto slot = static_cast<std::size_t>(index);
+  if (state_->seats.size() <= slot) state_->seats.resize(slot + 1);
+  State::Seat& seat = state_->seats[slot];
+  SLUICE_CHECK(seat.actor == nullptr, "actor {} twice", index);
+  seat.place = place;
+  seat.actor = std::move(actor);
+  seat.gate = std::make_unique<State::Gate>(*state_, index);
+}
+
+Status SimHost::start() {
+  state_->started = true;
+  return {};
+}
+
+void SimHost::send(ActorIndex to, Message message) {
+  SLUICE_CHECK(state_->started);
+  state_->send(kOutside, to, std::move(message));
+}
+
+Result<std::optional<Message>> SimHost::receive_for(std::chrono::nanoseconds wait_max) {
+  State& state = *state_;
+  const std::int64_t end_ns =
+      wait_max == std::chrono::nanoseconds::max() ? INT64_MAX : state.now_ns + wait_max.count();
+  while (state.outside.empty()) {
+    if (state.events.empty()) return state.quiet_error();
+    if (state.events.front().time_ns > end_ns) {
+      state.now_ns = end_ns;
+      return std::nullopt;
+    }
+    SLUICE_TRY(state.step());
+  }
+  Message message = std::move(state.outside.front());
+  state.outside.pop_front();
+  return message;
+}
+
+Status SimHost::stop() {
+  state_->stopping = true;
+  state_->events.clear();  // bodies first: they point into the actors
+  for (auto& [key, lane] : state_->lanes) lane.queue.clear();
+  for (State::Seat& seat : state_->seats) seat.actor = nullptr;
+  return {};
+}
+
+Status SimHost::run_until_quiet() {
+  while (!state_->events.empty()) SLUICE_TRY(state_->step());
+  return {};
+}
+
+Status SimHost::run_until(const std::function<bool()>& done) {
+  while (!done()) {
+    if (state_->events.empty()) return state_->quiet_error();
+    SLUICE_TRY(state_->step());
+  }
+  return {};
+}
+
+std::int64_t SimHost::now_ns() const { return state_->now_ns; }
+std::uint64_t SimHost::trace_digest() const { return state_->trace; }
+
+SimHost::LaneStatistics SimHost::lane(std::int32_t rank, actors::Lane lane) const {
+  const auto found = state_->lanes.find(state_->lane_key(rank, lane));
+  return found == state_->lanes.end() ? LaneStatistics{} : found->second.statistics;
+}
+
+const SimHost::ActorStatistics& SimHost::actor(ActorIndex index) const {
+  return state_->seats.at(static_cast<std::size_t>(index)).statistics;
+}
+
+}  // namespace sluice::host
