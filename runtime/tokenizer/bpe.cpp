@@ -1,9 +1,11 @@
-// BPE by linked list and heap; words come from a cache, long pieces fall apart into words first.
+// BPE by linked list and a queue of ranks; words come from a cache, long pieces fall apart into
+// words first.
 #include "runtime/tokenizer/bpe.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <functional>
 
 #include "kernels/base/check.hpp"
 #include "kernels/base/digest.hpp"
@@ -14,7 +16,8 @@ namespace sluice {
 namespace {
 
 constexpr TokenId kNone = -1;
-constexpr std::size_t kShortSymbols = 48;    // up to here a scan beats a heap
+constexpr std::size_t kShortSymbols = 48;  // up to here a scan beats a queue
+constexpr std::size_t kKeptSymbolsMax = std::size_t{1} << 20;
 constexpr std::size_t kIndependentMin = 64;  // shorter pieces are not worth cutting
 
 std::uint64_t pair_key(std::uint32_t left, std::uint32_t right) {
@@ -85,7 +88,7 @@ Status Bpe::add_vocabulary(std::vector<std::pair<std::string, TokenId>> vocabula
 }
 
 Status Bpe::add_merges(const std::vector<std::pair<std::string, std::string>>& merges) {
-  has_merges_ = !merges.empty();
+  merge_count_ = merges.size();
   merges_ = PairTable(merges.size());
   std::size_t joints = 0;
   std::vector<TokenId> made;
@@ -272,7 +275,7 @@ bool Bpe::add_fallback_bytes(std::string_view character, Scratch& scratch) const
 }
 
 void Bpe::merge(Scratch& scratch, std::vector<TokenId>& ids) const {
-  if (!has_merges_) {
+  if (merge_count_ == 0) {
     // Symbols are the tokens.
   } else if (scratch.symbols_.size() <= kShortSymbols) {
     merge_short(scratch.symbols_);
@@ -307,43 +310,30 @@ void Bpe::merge_short(std::vector<TokenId>& symbols) const {
 
 void Bpe::merge_long(Scratch& scratch) const {
   auto& links = scratch.links_;
-  auto& heap = scratch.heap_;
+  auto& queue = scratch.queue_;
   const auto count = static_cast<std::int32_t>(scratch.symbols_.size());
+  queue.reset(merge_count_);
   links.clear();
-  heap.clear();
-  const auto after = [](const Scratch::Candidate& a, const Scratch::Candidate& b) {
-    return a.rank != b.rank ? a.rank > b.rank : a.position > b.position;
-  };
-  const auto candidate = [&](std::int32_t position) -> std::optional<Scratch::Candidate> {
-    const std::int32_t next = links[position].next;
-    if (next < 0) return std::nullopt;
-    const Merge merge = merges_.find(links[position].id, links[next].id);
-    if (merge.rank == kNoRank) return std::nullopt;
-    return Scratch::Candidate{merge.rank, static_cast<std::uint32_t>(position), merge.id};
-  };
-  const auto offer = [&](std::int32_t position) {
-    const auto found = candidate(position);
-    if (!found) return;
-    heap.push_back(*found);
-    std::push_heap(heap.begin(), heap.end(), after);
-  };
   for (std::int32_t i = 0; i < count; ++i) {
     links.push_back({scratch.symbols_[i], i - 1, i + 1 < count ? i + 1 : -1});
   }
-  for (std::int32_t i = 0; i < count; ++i) {
-    if (const auto found = candidate(i)) heap.push_back(*found);
-  }
-  std::make_heap(heap.begin(), heap.end(), after);
-  while (!heap.empty()) {
-    std::pop_heap(heap.begin(), heap.end(), after);
-    const auto top = heap.back();
-    heap.pop_back();
-    const auto position = static_cast<std::int32_t>(top.position);
+  const auto merge_at = [&](std::int32_t position) {
+    const std::int32_t next = links[position].next;
+    return next < 0 ? Merge{} : merges_.find(links[position].id, links[next].id);
+  };
+  const auto offer = [&](std::int32_t position) {
+    const std::uint32_t rank = merge_at(position).rank;
+    if (rank != kNoRank) queue.push(rank, static_cast<std::uint32_t>(position));
+  };
+  for (std::int32_t i = 0; i < count; ++i) offer(i);
+  std::uint32_t rank = 0, place = 0;
+  while (queue.pop(rank, place)) {
+    const auto position = static_cast<std::int32_t>(place);
     if (links[position].id == kNone) continue;
-    const auto current = candidate(position);
-    if (!current || current->id != top.id) continue;  // a neighbour has changed since
+    const Merge merge = merge_at(position);
+    if (merge.rank != rank) continue;  // a neighbour has changed since
     const std::int32_t gone = links[position].next;
-    links[position].id = top.id;
+    links[position].id = merge.id;
     links[position].next = links[gone].next;
     links[gone].id = kNone;
     if (links[gone].next >= 0) links[links[gone].next].previous = position;
@@ -354,6 +344,67 @@ void Bpe::merge_long(Scratch& scratch) const {
   for (std::int32_t i = count > 0 ? 0 : -1; i >= 0; i = links[i].next) {
     scratch.symbols_.push_back(links[i].id);
   }
+  if (links.size() > kKeptSymbolsMax) {  // one huge piece must not hold its memory for good
+    links = {};
+    queue = {};
+  }
+}
+
+void Bpe::RankQueue::reset(std::size_t ranks) {
+  bucket_of_rank_.resize(ranks);
+  // Buckets keep their memory for the next piece.
+  for (std::size_t i = 0; i < bucket_ranks_.size(); ++i) {
+    bucket_of_rank_[bucket_ranks_[i]] = 0;
+    Bucket& bucket = buckets_[i];
+    bucket.positions.clear();
+    bucket.done = 0;
+    bucket.sorted = true;
+    bucket.queued = false;
+  }
+  bucket_ranks_.clear();
+  ranks_.clear();
+}
+
+void Bpe::RankQueue::push(std::uint32_t rank, std::uint32_t position) {
+  std::uint32_t& index = bucket_of_rank_[rank];
+  if (index == 0) {
+    bucket_ranks_.push_back(rank);
+    index = static_cast<std::uint32_t>(bucket_ranks_.size());
+    if (buckets_.size() < bucket_ranks_.size()) buckets_.emplace_back();
+  }
+  Bucket& bucket = buckets_[index - 1];
+  bucket.sorted = bucket.sorted &&
+                  (bucket.done == bucket.positions.size() || bucket.positions.back() <= position);
+  bucket.positions.push_back(position);
+  if (bucket.queued) return;
+  bucket.queued = true;
+  ranks_.push_back(rank);
+  std::push_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+}
+
+void Bpe::RankQueue::order(Bucket& bucket) {
+  if (bucket.sorted) return;
+  std::sort(bucket.positions.begin() + static_cast<std::ptrdiff_t>(bucket.done),
+            bucket.positions.end());
+  bucket.sorted = true;
+}
+
+bool Bpe::RankQueue::pop(std::uint32_t& rank, std::uint32_t& position) {
+  while (!ranks_.empty()) {
+    rank = ranks_.front();
+    Bucket& bucket = buckets_[bucket_of_rank_[rank] - 1];
+    if (bucket.done < bucket.positions.size()) {
+      order(bucket);
+      position = bucket.positions[bucket.done++];
+      return true;
+    }
+    bucket.positions.clear();
+    bucket.done = 0;
+    bucket.queued = false;
+    std::pop_heap(ranks_.begin(), ranks_.end(), std::greater<>());
+    ranks_.pop_back();
+  }
+  return false;
 }
 
 }  // namespace sluice

@@ -59,6 +59,8 @@ class Bpe {
   };
   static constexpr std::uint32_t kNoRank = 0xFFFFFFFFu;
 
+  class RankQueue;
+
   /// From a pair of 32-bit numbers to a Merge: open addressing, filled once.
   class PairTable {
    public:
@@ -102,11 +104,35 @@ class Bpe {
   std::array<TokenId, 256> byte_ids_{};               ///< of <0x00>..<0xFF>; -1: none
   bool letters_complete_ = false;  ///< every byte letter is a token: bytes need no text form
   std::array<TokenId, 256> letter_ids_{};
-  bool has_merges_ = false;
+  std::size_t merge_count_ = 0;
   PairTable merges_;
   PairTable joints_;    ///< characters that stand side by side in some token that a merge makes
   Definition options_;  ///< without vocabulary and merges
   std::optional<TokenId> unknown_id_;
+};
+
+/// Pairs that wait for their merge: by rank, then by position. One list of positions a rank is
+/// written and read nearly in order, which a heap of pairs is not.
+class Bpe::RankQueue {
+ public:
+  void reset(std::size_t ranks);
+  void push(std::uint32_t rank, std::uint32_t position);
+  /// False if nothing waits.
+  bool pop(std::uint32_t& rank, std::uint32_t& position);
+
+ private:
+  struct Bucket {
+    std::vector<std::uint32_t> positions;
+    std::size_t done = 0;  ///< positions before this are popped
+    bool sorted = true;
+    bool queued = false;
+  };
+  void order(Bucket& bucket);
+
+  std::vector<std::uint32_t> bucket_of_rank_;  ///< 0: none, else the index + 1
+  std::vector<Bucket> buckets_;
+  std::vector<std::uint32_t> bucket_ranks_;
+  std::vector<std::uint32_t> ranks_;  ///< a min-heap of the ranks with waiting positions
 };
 
 class Bpe::Scratch {
@@ -114,14 +140,9 @@ class Bpe::Scratch {
   friend class Bpe;
 
   struct Link {
-    TokenId id;
+    TokenId id;  ///< -1: merged into its left neighbour
     std::int32_t previous;
     std::int32_t next;
-  };
-  struct Candidate {
-    std::uint32_t rank;
-    std::uint32_t position;
-    TokenId id;
   };
   /// A piece met before, with its ids, in place: no allocation, and the size is bounded.
   struct CacheEntry {
@@ -137,7 +158,7 @@ class Bpe::Scratch {
   std::string letters_;
   std::vector<TokenId> symbols_;
   std::vector<Link> links_;
-  std::vector<Candidate> heap_;
+  RankQueue queue_;
   std::vector<CacheEntry> cache_;
 };
 
