@@ -2,13 +2,10 @@
 #include "runtime/tokenizer/tokenizer.hpp"
 
 #include <array>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "kernels/base/digest.hpp"
+#include "runtime/store/file.hpp"
 #include "runtime/tokenizer/tokenizer_parts.hpp"
 #include "runtime/tokenizer/utf8.hpp"
 
@@ -18,32 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kTextBytesMax = std::size_t{1} << 30;
-constexpr std::uintmax_t kFileBytesMax = std::uintmax_t{512} << 20;
-
-Result<std::string> read_file(const fs::path& path) {
-  std::error_code error;
-  const auto size = fs::file_size(path, error);
-  if (error) return invalid_input("cannot read {}: {}", path.string(), error.message());
-  if (size > kFileBytesMax) {
-    return invalid_input("{} has {} bytes; a tokenizer file of more than {} is not supported",
-                         path.string(), size, kFileBytesMax);
-  }
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) {
-    return invalid_input("cannot read {}: {}", path.string(), std::strerror(errno));
-  }
-  return std::move(text).str();
-}
-
-Status write_file(const fs::path& path, std::string_view text) {
-  std::ofstream file(path, std::ios::binary | std::ios::trunc);
-  file.write(text.data(), static_cast<std::streamsize>(text.size()));
-  file.close();
-  if (!file) return failed("cannot write {}: {}", path.string(), std::strerror(errno));
-  return {};
-}
+constexpr std::uint64_t kFileBytesMax = std::uint64_t{512} << 20;
 
 /// Lends a scratch to one call, so that caches stay warm and threads do not wait for each other.
 class BorrowedScratch {
@@ -131,11 +103,11 @@ Result<Tokenizer> Tokenizer::load(const std::string& path) {
         "word bytes",
         file.string());
   }
-  SLUICE_ASSIGN(auto json, read_file(file));
+  SLUICE_ASSIGN(auto json, store::read_text(file, kFileBytesMax));
   const fs::path config_file = file.parent_path() / "tokenizer_config.json";
   std::string config;
   if (fs::exists(config_file, ignored)) {
-    SLUICE_ASSIGN(config, read_file(config_file));
+    SLUICE_ASSIGN(config, store::read_text(config_file, kFileBytesMax));
   }
   return parse(std::move(json), std::move(config), file.string());
 }
@@ -226,9 +198,9 @@ std::uint64_t Tokenizer::digest() const {
 }
 
 Status Tokenizer::write_to(const std::string& folder) const {
-  SLUICE_TRY(write_file(fs::path(folder) / "tokenizer.json", parts_->json));
+  SLUICE_TRY(store::write_text(fs::path(folder) / "tokenizer.json", parts_->json));
   if (parts_->config.empty()) return {};
-  return write_file(fs::path(folder) / "tokenizer_config.json", parts_->config);
+  return store::write_text(fs::path(folder) / "tokenizer_config.json", parts_->config);
 }
 
 struct StreamDecoder::State {
