@@ -29,7 +29,7 @@ struct DataConfig {
   std::vector<std::string> paths;  ///< text files, .jsonl files, folders, globs
   double validation_share = 0.05;  ///< of the corpus, in [0, 1)
   double fim_rate = 0.0;           ///< share of documents in fill-in-the-middle form, in [0, 1]
-  std::string cache_directory = ".cache/sluice";
+  std::string cache_directory = ".cache/tokens";
   std::uint64_t seed = 0;
 };
 
