@@ -10,6 +10,7 @@ namespace sluice {
 namespace {
 
 constexpr AddCommand* kCommands[] = {
+    add_config,
     add_tokenize,
 };
 

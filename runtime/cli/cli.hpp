@@ -18,6 +18,7 @@ using CommandRun = std::function<Result<int>()>;
 using AddCommand = void(CLI::App& app, CommandRun& run);
 
 /// One per command_<name>.cpp; the table in cli.cpp names them all.
+AddCommand add_config;
 AddCommand add_tokenize;
 
 /// Exit codes: 0 done, 1 something failed later, 2 the caller's input is wrong. An Error is one
