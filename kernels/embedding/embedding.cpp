@@ -63,7 +63,7 @@ void embed_backward(const ComputeContext& context, std::span<const std::int32_t>
   const auto to = dtable.as<float>();
   const ProfileScope profile(context, "embed_backward");
   constexpr std::int64_t kBlock = 64;
-  context.team->parallel_for((to.columns + kBlock - 1) / kBlock, 1,
+  context.team->parallel_for((to.columns + kBlock - 1) / kBlock, grain_rows(kBlock * dout.rows),
                              [&](std::int64_t first, std::int64_t last) {
                                const std::int64_t column = first * kBlock;
                                const std::int64_t n = std::min(last * kBlock, to.columns) - column;

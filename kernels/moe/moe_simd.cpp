@@ -38,7 +38,16 @@ void strip_sum(const TreeSum& sum, std::int64_t column, std::int64_t n, Out* out
   for (std::int64_t j = 0; j < n; j += kLanes) store_up_to(out + j, load(stack[0] + j), n - j);
 }
 
-// Two rows or one: no stack.
+// The only row, converted.
+template <class T, class Out>
+void copy_row(const TreeSum& sum, Out* out) {
+  const T* row = static_cast<const T*>(sum.rows[0]);
+  for (std::int64_t j = 0; j < sum.columns; j += kLanes) {
+    store_up_to(out + j, load_up_to(row + j, sum.columns - j), sum.columns - j);
+  }
+}
+
+// Two rows: no stack.
 template <class T, class Out>
 void pair_sum(const TreeSum& sum, Out* out) {
   const T* left = static_cast<const T*>(sum.rows[0]);
@@ -58,6 +67,7 @@ void pair_sum(const TreeSum& sum, Out* out) {
 template <class T, class Out>
 void tree_sum_as(const TreeSum& sum) {
   auto* out = static_cast<Out*>(sum.out);
+  if (sum.rows.size() == 1) return copy_row<T>(sum, out);
   if (sum.rows.size() == 2) return pair_sum<T>(sum, out);
   for (std::int64_t column = 0; column < sum.columns; column += kStrip) {
     strip_sum<T>(sum, column, std::min(kStrip, sum.columns - column), out + column);

@@ -70,10 +70,11 @@ void rms_norm_backward_weight(const ComputeContext& context, TensorView x,
   const NormKernels& kernels = kernels_of(context);
   const RmsNormBackwardWeight args{x, dy, inverse_rms, dweight};
   constexpr std::int64_t kBlock = 64;  // columns: four cache lines of fp32
-  context.team->parallel_for(
-      (x.columns + kBlock - 1) / kBlock, 1, [&](std::int64_t first, std::int64_t last) {
-        kernels.backward_weight(args, first * kBlock, std::min(last * kBlock, x.columns));
-      });
+  context.team->parallel_for((x.columns + kBlock - 1) / kBlock, grain_rows(kBlock * x.rows),
+                             [&](std::int64_t first, std::int64_t last) {
+                               kernels.backward_weight(args, first * kBlock,
+                                                       std::min(last * kBlock, x.columns));
+                             });
 }
 
 void add(const ComputeContext& context, TensorView a, TensorView b, TensorView y) {

@@ -32,7 +32,7 @@ std::vector<double> formula(Doubles gate_up, Doubles row_weight, std::size_t n) 
 struct Sizes {
   std::int64_t rows, columns;
 };
-constexpr Sizes kSizes[] = {{1, 1}, {3, 5}, {4, 16}, {2, 47}, {30, 128}, {3, 700}, {0, 32}};
+constexpr Sizes kSizes[] = {{1, 1}, {3, 5}, {4, 16}, {2, 47}, {150, 128}, {3, 700}, {0, 32}};
 
 class SwiGlu : public testing::TestWithParam<DType> {
  protected:

@@ -83,7 +83,7 @@ struct Case {
 const Case kCases[] = {
     {{.heads = 4, .head_stride = 96, .first = 64, .dim = 32}, 9, 384},
     {{.heads = 3, .head_stride = 31, .first = 5, .dim = 26}, 7, 93},
-    {{.heads = 1, .head_stride = 0, .first = 0, .dim = 64}, 40, 64},
+    {{.heads = 1, .head_stride = 0, .first = 0, .dim = 64}, 1100, 64},
     {{.heads = 2, .head_stride = 70, .first = 0, .dim = 70}, 5, 140},
     {{.heads = 2, .head_stride = 8, .first = 6, .dim = 2}, 1, 16},
     {{.heads = 2, .head_stride = 8, .first = 0, .dim = 8}, 0, 16},
