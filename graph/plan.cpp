@@ -202,9 +202,9 @@ class Builder {
     return units;
   }
 
-  void add_parameters(RankMemory& memory, std::int64_t count) const {
+  void add_parameters(RankMemory& memory, std::int64_t count, std::int64_t packed_bytes) const {
     const auto n = static_cast<double>(count);
-    memory.weights += static_cast<std::int64_t>(n * (model_.weight_bytes + model_.packed_bytes));
+    memory.weights += static_cast<std::int64_t>(n * model_.weight_bytes) + packed_bytes;
     memory.master += static_cast<std::int64_t>(n * model_.master_bytes);
     if (!options().training) return;
     memory.gradients += static_cast<std::int64_t>(n * model_.gradient_bytes);
@@ -218,18 +218,22 @@ class Builder {
     const std::int64_t rows = std::min(model_.num_experts_per_tok, model_.n_routed_experts / ep);
     RankMemory& own = plan_.memory[static_cast<std::size_t>(stage.pipeline_rank * ep)];
     for (const UnitSummary* unit : units_of(stage)) {
-      add_parameters(own, unit->parameters);
+      add_parameters(own, unit->parameters, unit->packed_bytes);
       if (options().training) own.activations += live_tokens * unit->saved_bytes_per_token;
       if (unit->expert_parameters == 0) continue;
       for (std::int32_t e = 0; e < ep; ++e) {
         RankMemory& memory = plan_.memory[static_cast<std::size_t>(stage.pipeline_rank * ep + e)];
-        add_parameters(memory, unit->expert_parameters * (model_.n_routed_experts / ep));
+        const std::int64_t experts = model_.n_routed_experts / ep;
+        add_parameters(memory, unit->expert_parameters * experts,
+                       unit->expert_packed_bytes * experts);
         if (options().training) {
           memory.activations += live_tokens * rows * unit->expert_saved_bytes_per_row;
         }
       }
     }
-    own.buffers += tokens() * model_.scratch_bytes_per_token + model_.scratch_bytes;
+    const std::int64_t logits =
+        std::min(tokens() * model_.logits_bytes_per_token, model_.logits_bytes_max);
+    own.buffers += std::max(tokens() * model_.scratch_bytes_per_token, stage.is_last ? logits : 0);
   }
 
   const ModelSummary& model_;

@@ -44,7 +44,9 @@ class Summary {
     model.weight_bytes = static_cast<double>(bytes_);
     model.master_bytes = type_ == DType::kF32 ? 0 : 4;
     model.scratch_bytes_per_token = scratch_per_token();
-    model.scratch_bytes = logits_block();
+    model.logits_bytes_per_token =
+        config_.vocab_size * (type_ == DType::kF32 ? kFloat : kFloat + bytes_);
+    model.logits_bytes_max = Head::rows_in_block(config_.vocab_size) * model.logits_bytes_per_token;
     return model;
   }
 
@@ -107,8 +109,8 @@ class Summary {
     add_linear(unit, hidden(), values());
     unit.saved_bytes_per_token +=
         bytes_ * (keys_values() + values()) + kFloat * heads;  // kv, out, log_sum_exp
-    unit.forward_operations_per_token += static_cast<double>(
-        (length_ + 1) * heads * (config_.qk_head_dim() + config_.v_head_dim));
+    unit.forward_operations_per_token +=
+        static_cast<double>((length_ + 1) * heads * (config_.qk_head_dim() + config_.v_head_dim));
   }
 
   void add_layer(graph::UnitSummary& unit) const {
@@ -158,17 +160,11 @@ class Summary {
     if (use_ == ParameterUse::kInference)
       return bytes_ * (3 * hidden() + projected() + queries() + keys_values() + 2 * values());
     // attention_backward: dy, dout, dprojected, dq, dkv.
-    const std::int64_t attention =
-        hidden() + values() + projected() + queries() + keys_values();
+    const std::int64_t attention = hidden() + values() + projected() + queries() + keys_values();
     // Experts: dy, dshared; the gradients of activations and inputs by row; their partial sums.
     const std::int64_t experts = 2 * hidden() + rows * (inner + 2 * hidden());
     const std::int64_t dense = 2 * hidden() + config_.intermediate_size;
     return bytes_ * std::max({attention, experts, dense});
-  }
-  [[nodiscard]] std::int64_t logits_block() const {
-    const std::int64_t rows = Head::rows_in_block(config_.vocab_size);
-    const std::int64_t copies = type_ == DType::kF32 ? kFloat : kFloat + bytes_;
-    return rows * config_.vocab_size * copies;
   }
 
   const ModelConfig& config_;
