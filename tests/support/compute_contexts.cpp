@@ -4,30 +4,45 @@
 #include <gtest/gtest.h>
 
 #include <map>
+#include <mutex>
 
 #include "tests/support/tensor_comparator.hpp"
 
 namespace sluice::test {
 
 struct CountingAllocator::Pool {
+  std::mutex mutex;
   std::multimap<std::size_t, std::shared_ptr<std::byte>> free;
+  int new_blocks = 0;
+
+  std::shared_ptr<std::byte> take(std::size_t bytes) {
+    const std::scoped_lock lock(mutex);
+    const auto found = free.find(bytes);
+    if (found == free.end()) {
+      ++new_blocks;
+      return heap_allocator().allocate(bytes);
+    }
+    std::shared_ptr<std::byte> block = std::move(found->second);
+    free.erase(found);
+    return block;
+  }
+  void give(std::size_t bytes, const std::shared_ptr<std::byte>& block) {
+    const std::scoped_lock lock(mutex);
+    free.emplace(bytes, block);
+  }
 };
 
+CountingAllocator::CountingAllocator() : pool_(std::make_shared<Pool>()) {}
 CountingAllocator::~CountingAllocator() = default;
 
 std::shared_ptr<std::byte> CountingAllocator::allocate(std::size_t bytes) {
-  if (pool_ == nullptr) pool_ = std::make_shared<Pool>();
-  std::shared_ptr<std::byte> block;
-  const auto found = pool_->free.find(bytes);
-  if (found != pool_->free.end()) {
-    block = found->second;
-    pool_->free.erase(found);
-  } else {
-    block = heap_allocator().allocate(bytes);
-    ++new_blocks_;
-  }
-  return {block.get(),
-          [pool = pool_, block, bytes](std::byte*) { pool->free.emplace(bytes, block); }};
+  const std::shared_ptr<std::byte> block = pool_->take(bytes);
+  return {block.get(), [pool = pool_, block, bytes](std::byte*) { pool->give(bytes, block); }};
+}
+
+int CountingAllocator::new_blocks() const {
+  const std::scoped_lock lock(pool_->mutex);
+  return pool_->new_blocks;
 }
 
 TestContext::TestContext(kernels::Isa isa, int threads) : team_(threads) {

@@ -12,17 +12,17 @@
 
 namespace sluice::test {
 
-/// Pools blocks by size, as a device's allocator does, and counts those that were new.
+/// Pools blocks by size, as a device's allocator does, and counts those that were new. Thread-safe.
 class CountingAllocator final : public Allocator {
  public:
+  CountingAllocator();
   ~CountingAllocator() override;
   [[nodiscard]] std::shared_ptr<std::byte> allocate(std::size_t bytes) override;
-  [[nodiscard]] int new_blocks() const { return new_blocks_; }
+  [[nodiscard]] int new_blocks() const;
 
  private:
   struct Pool;
   std::shared_ptr<Pool> pool_;  // outlives the blocks that are still in use
-  int new_blocks_ = 0;
 };
 
 /// A team, an allocator and the context on them.

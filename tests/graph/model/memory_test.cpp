@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "graph/model/summary.hpp"
-#include "tests/support/counting_allocator.hpp"
+#include "tests/support/measuring_allocator.hpp"
 #include "tests/support/model_cases.hpp"
 #include "tests/support/whole_model.hpp"
 
@@ -31,7 +31,7 @@ class MemoryTest : public testing::TestWithParam<model::Recipe> {
     return {.isa = kernels::best_isa(), .bf16 = {}, .team = &team_, .allocator = &allocator_};
   }
   kernels::ThreadTeam team_{2};
-  CountingAllocator allocator_;
+  MeasuringAllocator allocator_;
 };
 
 TEST_P(MemoryTest, SummaryPredictsTheStep) {

@@ -11,7 +11,7 @@
 namespace sluice::test {
 
 /// Blocks may outlive the allocator.
-class CountingAllocator final : public Allocator {
+class MeasuringAllocator final : public Allocator {
  public:
   struct Counts {
     std::mutex mutex;
