@@ -141,8 +141,8 @@ struct BalancePart {
   double balance = 0;
   std::vector<std::int64_t> loads;
 };
-/// A tensor that was asked to be seen (probe), from a stage to the outside: "hidden.2", "logits",
-/// "gate.1.scores".
+/// A tensor that was asked to be seen (probe), from a stage through the supervisor to the outside:
+/// "hidden.2", "logits", "gate.1.scores".
 struct Observed {
   std::string name;
   Tensor tensor;
@@ -248,7 +248,7 @@ struct GenerateRequest {
   float top_p = 1;
   std::uint64_t seed = 0;
 };
-/// A generated token: sink -> source (goes on with it) and outside.
+/// A generated token: sink -> source (goes on with it), and through the supervisor to the outside.
 struct NextToken {
   std::int32_t token = 0;
   std::int32_t position = 0;

@@ -113,10 +113,14 @@ Flow Owner::snapshot(SnapshotRequest request) {
     if (request.purpose == SnapshotPurpose::kProbe) parameters_.clear_gradients(c);
     return copied;
   });
-  const ActorIndex to = request.purpose == SnapshotPurpose::kProbe ? kOutside : plan().checkpointer;
   const Key key{request.index, 0, 0, Topic::kSnapshot, self()};
-  post(to, make_message(key, SnapshotPart{request.index, request.purpose, std::move(state)}));
-  post(plan().supervisor, make_message(key, OwnerDone{}));
+  SnapshotPart part{request.index, request.purpose, std::move(state)};
+  if (request.purpose == SnapshotPurpose::kProbe) {
+    post(plan().supervisor, make_message(key, std::move(part)));
+  } else {
+    post(plan().checkpointer, make_message(key, std::move(part)));
+    post(plan().supervisor, make_message(key, OwnerDone{}));
+  }
 }
 
 }  // namespace sluice::actors

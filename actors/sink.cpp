@@ -100,7 +100,7 @@ Flow Sink::sample(GenerateRequest request, std::int64_t step) {
     });
     const bool last = i + 1 >= request.tokens_max || token == request.end_token;
     const NextToken next{token, in.position + 1, last};
-    post(kOutside, make_message({step, i, 0, Topic::kControl, 0}, next));
+    post(config_.plan->supervisor, make_message({step, i, 0, Topic::kNextToken, 0}, next));
     post(config_.plan->source, make_message({step, i, 0, Topic::kNextToken, 0}, next));
     if (last) co_return;
   }

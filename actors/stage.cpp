@@ -545,7 +545,7 @@ void Stage::after_update() {
 void Stage::observe(const Pass& pass, std::string name, Tensor tensor) {
   if (pass.start.mode == StepMode::kTrain) return;
   Key key = pass.key(Topic::kControl);
-  post(kOutside, make_message(key, Observed{std::move(name), std::move(tensor)}));
+  post(plan().supervisor, make_message(key, Observed{std::move(name), std::move(tensor)}));
 }
 
 // ---- Generation

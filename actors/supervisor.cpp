@@ -17,6 +17,8 @@ void Supervisor::on_control(Message message) {
     generate(std::move(*request));
   } else if (const auto* look = std::get_if<SnapshotRequest>(&message.body)) {
     snapshot(*look);
+  } else if (std::holds_alternative<Observed>(message.body)) {
+    post(kOutside, std::move(message));  // through here, so that it comes before the step's end
   } else {
     SLUICE_CHECK(false, "supervisor: unexpected message {}", message.body.index());
   }
@@ -51,7 +53,11 @@ Flow Supervisor::single(RunStep command) {
 // Every owner's state to the outside (kProbe). Gradients are cleared by it.
 Flow Supervisor::snapshot(SnapshotRequest request) {
   for (const ActorIndex owner : owners_of(*config_.plan)) post(owner, make_message({}, request));
-  co_await collect_owners(request.index, Topic::kSnapshot);
+  for (const ActorIndex owner : owners_of(*config_.plan)) {
+    const Key key{request.index, 0, 0, Topic::kSnapshot, owner};
+    Message part = co_await receive(key);
+    post(kOutside, make_message({}, std::move(part.body)));
+  }
   post(kOutside, make_message({}, Idle{request.index}));
 }
 
@@ -105,6 +111,13 @@ Flow Supervisor::generate(GenerateRequest request) {
   const Key control{start.step, 0, 0, Topic::kControl, 0};
   post(config_.plan->sink, make_message(control, request));
   post(config_.plan->source, make_message(control, request));
+  bool last = false;
+  for (std::int32_t i = 0; !last; ++i) {
+    const Key key{start.step, i, 0, Topic::kNextToken, 0};
+    Message token = co_await receive(key);
+    last = std::get<NextToken>(token.body).last;
+    post(kOutside, make_message({}, std::move(token.body)));
+  }
   co_await collect_owners(start.step, Topic::kOwnerDone);
   post(kOutside, make_message({}, Idle{0}));
 }

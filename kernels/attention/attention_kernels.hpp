@@ -6,24 +6,25 @@
 
 namespace sluice::kernels {
 
-using AttentionForward = decltype(&attention);
-using AttentionBackward = decltype(&attention_backward);
-using LatentAttention = decltype(&latent_attention);
+struct AttentionKernels {
+  decltype(&attention) forward;
+  decltype(&attention_backward) backward;
+};
+struct LatentAttentionKernels {
+  decltype(&latent_attention) forward;
+};
 
 namespace reference {
-extern const AttentionForward kAttention;
-extern const AttentionBackward kAttentionBackward;
-extern const LatentAttention kLatentAttention;
+extern const AttentionKernels kAttentionKernels;
+extern const LatentAttentionKernels kLatentAttentionKernels;
 }  // namespace reference
 namespace avx2 {
-extern const AttentionForward kAttention;
-extern const AttentionBackward kAttentionBackward;
-extern const LatentAttention kLatentAttention;
+extern const AttentionKernels kAttentionKernels;
+extern const LatentAttentionKernels kLatentAttentionKernels;
 }  // namespace avx2
 namespace avx512 {
-extern const AttentionForward kAttention;
-extern const AttentionBackward kAttentionBackward;
-extern const LatentAttention kLatentAttention;
+extern const AttentionKernels kAttentionKernels;
+extern const LatentAttentionKernels kLatentAttentionKernels;
 }  // namespace avx512
 
 /// ln of the sum of a row's exponentials, from the row's maximum and the sum relative to it.

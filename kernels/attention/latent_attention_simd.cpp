@@ -228,7 +228,7 @@ void entry(const ComputeContext& context, std::int64_t heads, std::int64_t rank,
 
 }  // namespace
 
-const LatentAttention kLatentAttention = entry;
+const LatentAttentionKernels kLatentAttentionKernels{entry};
 
 }  // namespace sluice::kernels::SLUICE_ISA
 

@@ -1,0 +1,134 @@
+// Makes every actor of a plan and hands it to the host.
+#include "runtime/engine/cluster.hpp"
+
+#include "actors/channel.hpp"
+#include "actors/expert_group.hpp"
+#include "actors/reducer.hpp"
+#include "actors/sink.hpp"
+#include "actors/stage.hpp"
+#include "graph/model/summary.hpp"
+#include "runtime/host/caf_host.hpp"
+
+namespace sluice::engine {
+namespace {
+
+std::vector<std::int32_t> moe_layers(const model::ModelConfig& config) {
+  std::vector<std::int32_t> out;
+  for (std::int64_t l = 0; l < config.layer_count(); ++l) {
+    if (config.is_moe(l)) out.push_back(static_cast<std::int32_t>(l));
+  }
+  return out;
+}
+
+std::unique_ptr<host::Host> live_host(device::CpuDevice& device) {
+  host::CafHost::Config config;
+  config.device = [&device](std::int32_t) { return &device; };
+  return std::make_unique<host::CafHost>(std::move(config));
+}
+
+}  // namespace
+
+Result<graph::Plan> plan_of(const ClusterOptions& options) {
+  SLUICE_TRY(options.model.validate());
+  const graph::ModelSummary summary =
+      model::summarize(options.model, options.recipe, options.plan.sequence_length);
+  return graph::make_plan(summary, options.plan);
+}
+
+Result<std::unique_ptr<Cluster>> Cluster::create(ClusterOptions options) {
+  std::unique_ptr<Cluster> cluster(new Cluster);
+  SLUICE_ASSIGN(cluster->plan_, plan_of(options));
+  cluster->device_ = std::make_unique<device::CpuDevice>(options.device);
+  cluster->host_ = options.host ? options.host(*cluster->device_) : live_host(*cluster->device_);
+  cluster->add_actors(options);
+  return cluster;
+}
+
+Cluster::~Cluster() {
+  host_.reset();  // actors and the tensors they hold go before the device
+}
+
+void Cluster::add_actors(const ClusterOptions& options) {
+  const std::int64_t positions =
+      options.positions_max > 0 ? options.positions_max : options.plan.sequence_length;
+  const auto constants = model::make_constants(options.model, options.recipe, positions);
+  const auto add = [this](graph::ActorIndex index, std::unique_ptr<actors::Actor> actor) {
+    host_->add(index, plan_.actors[static_cast<std::size_t>(index)], std::move(actor));
+  };
+
+  actors::Owner::Config owner;
+  owner.plan = &plan_;
+  owner.constants = constants;
+  owner.use = options.use;
+  owner.loss = options.loss;
+  owner.optimizer = options.optimizer;
+  for (const graph::StagePlan& stage : plan_.stages) {
+    owner.self = stage.actor;
+    auto actor = std::make_unique<actors::Stage>(
+        owner, stage, actors::Stage::Options{options.observe, positions});
+    owners_.push_back(&actor->parameters());
+    add(stage.actor, std::move(actor));
+  }
+  for (const graph::ExpertGroupPlan& group : plan_.expert_groups) {
+    owner.self = group.actor;
+    auto actor = std::make_unique<actors::ExpertGroup>(owner, group);
+    owners_.push_back(&actor->parameters());
+    add(group.actor, std::move(actor));
+  }
+  for (const graph::ChannelPlan& channel : plan_.channels) {
+    add(channel.actor, std::make_unique<actors::Channel>(actors::Channel::Config{
+                           channel.actor, channel.from, channel.to, channel.credits}));
+  }
+  actors::Supervisor::Config supervisor = options.supervisor;
+  supervisor.plan = &plan_;
+  add(plan_.supervisor, std::make_unique<actors::Supervisor>(supervisor));
+  const std::int64_t depth = options.model.num_nextn_predict_layers;
+  add(plan_.source,
+      std::make_unique<actors::Source>(actors::Source::Config{&plan_, depth, options.reader}));
+  add(plan_.sink, std::make_unique<actors::Sink>(actors::Sink::Config{
+                      &plan_, moe_layers(options.model), depth, options.loss}));
+  add(plan_.reducer,
+      std::make_unique<actors::Reducer>(actors::Reducer::Config{&plan_, options.optimizer}));
+  add(plan_.checkpointer,
+      std::make_unique<actors::Checkpointer>(actors::Checkpointer::Config{&plan_, options.store}));
+}
+
+Status Cluster::for_each_owner(const std::function<Status(model::ParameterSet&)>& visit) {
+  for (model::ParameterSet* set : owners_) SLUICE_TRY(visit(*set));
+  return {};
+}
+
+std::vector<std::pair<std::string, Shape>> Cluster::parameters() const {
+  std::vector<std::pair<std::string, Shape>> out;
+  for (const model::ParameterSet* set : owners_) {
+    for (const model::Parameter& p : set->all()) out.emplace_back(p.name, p.shape);
+  }
+  return out;
+}
+
+Status Cluster::start() {
+  for (model::ParameterSet* set : owners_) set->refresh_compute(device_->context());
+  return host_->start();
+}
+
+void Cluster::command(actors::Body body) {
+  host_->send(plan_.supervisor, {{}, graph::kOutside, graph::kNoActor, std::move(body)});
+}
+
+Result<std::optional<actors::Message>> Cluster::receive_for(std::chrono::nanoseconds wait_max) {
+  SLUICE_ASSIGN(auto message, host_->receive_for(wait_max));
+  if (message) {
+    if (auto* failure = std::get_if<actors::Failure>(&message->body))
+      return failed("{}", failure->message);
+  }
+  return message;
+}
+
+Result<actors::Message> Cluster::receive() {
+  SLUICE_ASSIGN(auto message, receive_for(std::chrono::nanoseconds::max()));
+  return std::move(*message);
+}
+
+Status Cluster::stop() { return host_->stop(); }
+
+}  // namespace sluice::engine

@@ -1,0 +1,79 @@
+// A plan made real: its actors on a host, with devices to run their tasks.
+//
+//   SLUICE_ASSIGN(auto cluster, Cluster::create(options));
+//   SLUICE_TRY(cluster->for_each_owner([](model::ParameterSet& set) { ... load or initialise ...
+//   })); SLUICE_TRY(cluster->start()); cluster->command(actors::RunTraining{0, 100});
+//   SLUICE_ASSIGN(actors::Message message, cluster->receive());
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "actors/checkpointer.hpp"
+#include "actors/settings.hpp"
+#include "actors/source.hpp"
+#include "actors/supervisor.hpp"
+#include "graph/model/parameters.hpp"
+#include "graph/plan.hpp"
+#include "runtime/device/cpu_device.hpp"
+#include "runtime/host/host.hpp"
+
+namespace sluice::engine {
+
+struct ClusterOptions {
+  model::ModelConfig model;
+  model::Recipe recipe = model::Recipe::kFp32;
+  model::ParameterUse use = model::ParameterUse::kTraining;
+  graph::PlanOptions plan;
+  actors::LossSettings loss;
+  actors::OptimizerSettings optimizer;
+  actors::Supervisor::Config supervisor;     ///< plan is filled in
+  actors::SampleReader* reader = nullptr;    ///< outlives the cluster
+  actors::CheckpointStore* store = nullptr;  ///< outlives the cluster
+  device::CpuDevice::Config device;
+  bool observe = false;            ///< hidden states, logits and gates come out as Observed
+  std::int64_t positions_max = 0;  ///< rotary tables and latent caches; 0: the sequence length
+  /// Makes the host that runs the actors. Absent: CafHost on one CPU device.
+  std::function<std::unique_ptr<host::Host>(device::CpuDevice&)> host;
+};
+
+class Cluster {
+ public:
+  /// Errors: a plan that cannot be (sizes that do not divide, more stages than layers, ...).
+  [[nodiscard]] static Result<std::unique_ptr<Cluster>> create(ClusterOptions options);
+  ~Cluster();
+
+  [[nodiscard]] const graph::Plan& plan() const { return plan_; }
+  [[nodiscard]] device::CpuDevice& device() { return *device_; }
+
+  /// Before start: parameters of every stage and expert group, one set after the other.
+  [[nodiscard]] Status for_each_owner(const std::function<Status(model::ParameterSet&)>& visit);
+  /// Names and shapes of all parameters, as for_each_owner meets them.
+  [[nodiscard]] std::vector<std::pair<std::string, Shape>> parameters() const;
+
+  /// BF16 copies from the master weights, then runs the actors.
+  [[nodiscard]] Status start();
+  /// To the supervisor: RunTraining, RunStep, GenerateRequest, Stop.
+  void command(actors::Body body);
+  /// The next message to the outside; Failure comes as an Error. With a limit: nothing after that
+  /// long.
+  [[nodiscard]] Result<actors::Message> receive();
+  [[nodiscard]] Result<std::optional<actors::Message>> receive_for(
+      std::chrono::nanoseconds wait_max);
+  Status stop();
+
+ private:
+  Cluster() = default;
+  void add_actors(const ClusterOptions& options);
+
+  graph::Plan plan_;
+  std::unique_ptr<device::CpuDevice> device_;
+  std::unique_ptr<host::Host> host_;
+  std::vector<model::ParameterSet*> owners_;  // in actors that host_ holds
+};
+
+/// The plan's options and the model's summary, as `sluice plan` prints them.
+[[nodiscard]] Result<graph::Plan> plan_of(const ClusterOptions& options);
+
+}  // namespace sluice::engine
