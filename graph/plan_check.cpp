@@ -32,7 +32,8 @@ class Player {
  public:
   explicit Player(const Plan& plan) : plan_(plan), stages_(plan.stages.size()) {
     for (const ChannelPlan& c : plan.channels) windows_[c.actor].credits = c.credits;
-    for (std::size_t s = 0; s < stages_.size(); ++s) stages_[s].activations = plan.stages[s].activation_credits;
+    for (std::size_t s = 0; s < stages_.size(); ++s)
+      stages_[s].activations = plan.stages[s].activation_credits;
   }
 
   Status play() {
@@ -78,8 +79,9 @@ class Player {
       if (pass.kind == PassKind::kForward) {
         begun.insert(pass.micro_batch);
       } else if (!begun.contains(pass.micro_batch)) {
-        return invalid_input("stage {}: program does the backward pass of micro-batch {} before its forward pass", s,
-                             pass.micro_batch);
+        return invalid_input(
+            "stage {}: program does the backward pass of micro-batch {} before its forward pass", s,
+            pass.micro_batch);
       }
     }
     return {};
@@ -104,11 +106,13 @@ class Player {
     bool moved = false;
     for (Running& running : stages_[s].running) {
       const bool forward = running.pass.kind == PassKind::kForward;
-      if (running.phase == Phase::kReceive && (forward ? receive_forward(s, running.pass) : receive_backward(s, running.pass))) {
+      if (running.phase == Phase::kReceive &&
+          (forward ? receive_forward(s, running.pass) : receive_backward(s, running.pass))) {
         running.phase = Phase::kSend;
         moved = true;
       }
-      if (running.phase == Phase::kSend && (forward ? send_forward(s, running.pass) : send_backward(s, running.pass))) {
+      if (running.phase == Phase::kSend &&
+          (forward ? send_forward(s, running.pass) : send_backward(s, running.pass))) {
         running.phase = Phase::kEnd;
         end(s, running.pass);
         moved = true;
@@ -139,7 +143,8 @@ class Player {
   bool receive_forward(std::size_t s, Pass pass) {
     const StagePlan& stage = plan_.stages[s];
     const ActorIndex from = stage.is_first ? plan_.source : plan_.stages[s - 1].actor;
-    return take(from, stage.actor, stage.is_first ? ChannelRole::kTokens : ChannelRole::kActivation, pass.micro_batch);
+    return take(from, stage.actor, stage.is_first ? ChannelRole::kTokens : ChannelRole::kActivation,
+                pass.micro_batch);
   }
 
   bool send_forward(std::size_t s, Pass pass) {
@@ -152,7 +157,8 @@ class Player {
       return ready && take(plan_.source, stage.actor, ChannelRole::kTargets, m) &&
              take(first, stage.actor, ChannelRole::kEmbedding, m);
     }
-    if (stage.is_first && !push_once(first, plan_.stages.back().actor, ChannelRole::kEmbedding, m)) return false;
+    if (stage.is_first && !push_once(first, plan_.stages.back().actor, ChannelRole::kEmbedding, m))
+      return false;
     return push(*window(stage.actor, plan_.stages[s + 1].actor, ChannelRole::kActivation), m);
   }
 
@@ -171,21 +177,25 @@ class Player {
     if (!stage.is_last) {
       return take(plan_.stages[s + 1].actor, stage.actor, ChannelRole::kGradient, pass.micro_batch);
     }
-    return push_once(stage.actor, plan_.stages.front().actor, ChannelRole::kEmbeddingGradient, pass.micro_batch);
+    return push_once(stage.actor, plan_.stages.front().actor, ChannelRole::kEmbeddingGradient,
+                     pass.micro_batch);
   }
 
   bool send_backward(std::size_t s, Pass pass) {
     const StagePlan& stage = plan_.stages[s];
     if (stage.is_first) {
-      return take(plan_.stages.back().actor, stage.actor, ChannelRole::kEmbeddingGradient, pass.micro_batch);
+      return take(plan_.stages.back().actor, stage.actor, ChannelRole::kEmbeddingGradient,
+                  pass.micro_batch);
     }
-    return push(*window(stage.actor, plan_.stages[s - 1].actor, ChannelRole::kGradient), pass.micro_batch);
+    return push(*window(stage.actor, plan_.stages[s - 1].actor, ChannelRole::kGradient),
+                pass.micro_batch);
   }
 
   bool finished() const {
     return std::all_of(stages_.begin(), stages_.end(), [&](const StageState& state) {
       return state.running.empty() &&
-             state.next == plan_.stages[static_cast<std::size_t>(&state - stages_.data())].program.size();
+             state.next ==
+                 plan_.stages[static_cast<std::size_t>(&state - stages_.data())].program.size();
     });
   }
 
@@ -194,8 +204,10 @@ class Player {
     for (std::size_t s = 0; s < stages_.size(); ++s) {
       const StageState& state = stages_[s];
       for (const Running& r : state.running) {
-        where += fmt::format("; stage {} {} {}{}", s, r.phase == Phase::kReceive ? "waits to receive for" : "waits to send after",
-                             r.pass.kind == PassKind::kForward ? 'F' : 'B', r.pass.micro_batch);
+        where +=
+            fmt::format("; stage {} {} {}{}", s,
+                        r.phase == Phase::kReceive ? "waits to receive for" : "waits to send after",
+                        r.pass.kind == PassKind::kForward ? 'F' : 'B', r.pass.micro_batch);
       }
       if (state.running.empty() && state.next < plan_.stages[s].program.size()) {
         where += fmt::format("; stage {} has no activation credit", s);
@@ -217,7 +229,8 @@ Status check_plan(const Plan& plan) {
   const auto count = static_cast<ActorIndex>(plan.actors.size());
   for (const ChannelPlan& c : plan.channels) {
     if (c.from < 0 || c.from >= count || c.to < 0 || c.to >= count || c.credits < 1) {
-      return invalid_input("channel {}: from {} to {} with {} credits", c.actor, c.from, c.to, c.credits);
+      return invalid_input("channel {}: from {} to {} with {} credits", c.actor, c.from, c.to,
+                           c.credits);
     }
   }
   return Player(plan).play();

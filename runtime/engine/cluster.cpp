@@ -7,6 +7,7 @@
 #include "actors/sink.hpp"
 #include "actors/stage.hpp"
 #include "graph/model/summary.hpp"
+#include "graph/plan_check.hpp"
 #include "runtime/host/caf_host.hpp"
 
 namespace sluice::engine {
@@ -31,8 +32,10 @@ std::unique_ptr<host::Host> live_host(device::CpuDevice& device) {
 Result<graph::Plan> plan_of(const ClusterOptions& options) {
   SLUICE_TRY(options.model.validate());
   const graph::ModelSummary summary =
-      model::summarize(options.model, options.recipe, options.plan.sequence_length);
-  return graph::make_plan(summary, options.plan);
+      model::summarize(options.model, options.recipe, options.plan.sequence_length, options.use);
+  SLUICE_ASSIGN(graph::Plan plan, graph::make_plan(summary, options.plan));
+  SLUICE_TRY(graph::check_plan(plan));
+  return plan;
 }
 
 Result<std::unique_ptr<Cluster>> Cluster::create(ClusterOptions options) {
