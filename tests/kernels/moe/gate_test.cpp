@@ -135,6 +135,15 @@ TEST(Gate, TiesGoToTheLowerIndex) {
   EXPECT_FLOAT_EQ(got.weights.at(0, 0), 1.0f / 3);
 }
 
+TEST(Gate, OfEqualsTheHigherIndexLeavesFirst) {
+  const TestMatrix logits(DType::kF32, 1, 4);
+  logits.set(0, 3, 1);  // comes last and displaces one of three equals
+  EXPECT_EQ(run(TestContext(), {4, 3, 1, 1, true, 1.0f}, logits, {}).experts,
+            (std::vector<std::int32_t>{0, 1, 3}));
+  EXPECT_EQ(run(TestContext(), {4, 2, 4, 2, true, 1.0f}, logits, {}).experts,
+            (std::vector<std::int32_t>{0, 3}));
+}
+
 TEST(Gate, NaNAndInfinityStillGiveDifferentExperts) {
   const TestMatrix logits(DType::kF32, 3, 8);
   for (std::int64_t e = 0; e < 8; ++e) {

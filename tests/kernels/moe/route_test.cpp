@@ -187,6 +187,7 @@ TEST(TreeCombine, SetsThreadsTypesAndRandomSplitsAgreeToTheBit) {
   std::uint64_t draw = 0;
   for (const Problem& p : {Problem{256, 40, 8}, Problem{100, 60, 6, DType::kBF16, DType::kBF16},
                            Problem{37, 30, 37, DType::kBF16, DType::kF32},
+                           Problem{8, 50, 2, DType::kBF16, DType::kF32},
                            Problem{64, 2000, 2, DType::kF32, DType::kBF16}}) {
     const auto chosen = choose(p.experts, p.tokens, p.top_k, 1);
     const TestMatrix want = defined(p, chosen);
