@@ -61,9 +61,9 @@ void set_packed(Product& p, const ComputeContext& context, const PackedB& b, DTy
 }
 
 void run(const ComputeContext& context, const GemmKernelSet* kernels,
-         std::span<const Product> products) {
+         std::span<const Product> products, Varying varying = Varying::kNothing) {
   if (kernels == nullptr) return run_reference(context, products);
-  run_products(context, *kernels, products);
+  run_products(context, *kernels, products, varying);
 }
 
 // Products of one call, in pooled memory.
@@ -201,7 +201,7 @@ void grouped_gemm(const ComputeContext& context, TensorView a,
     set_packed(products[g], context, *b[g], a.dtype);
   }
   const ProfileScope scope(context, "gemm.grouped", gemm_operations(c.rows, c.columns, a.columns));
-  run(context, choose_gemm_kernels(context, a.dtype), products.span());
+  run(context, choose_gemm_kernels(context, a.dtype), products.span(), Varying::kRows);
 }
 
 void grouped_gemm_weights(const ComputeContext& context, TensorView a, TensorView b,
@@ -225,7 +225,7 @@ void grouped_gemm_weights(const ComputeContext& context, TensorView a, TensorVie
   }
   const ProfileScope scope(context, "gemm.grouped_weights",
                            gemm_operations(a.columns, b.columns, a.rows));
-  run(context, choose_gemm_kernels(context, a.dtype), products.span());
+  run(context, choose_gemm_kernels(context, a.dtype), products.span(), Varying::kDepth);
 }
 
 }  // namespace sluice::kernels

@@ -16,6 +16,7 @@ namespace {
 
 constexpr std::int64_t kAlignment = 64;
 constexpr std::int64_t kItemsPerThread = 4;
+constexpr std::int64_t kAnyDepth = std::int64_t{1} << 20;  // whole K blocks of the full length
 
 std::int64_t align_up(std::int64_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
@@ -204,9 +205,10 @@ void widen(ScratchLayout& layout, const GemmKernelSet& kernels, const Job& job) 
 class Run {
  public:
   Run(const ComputeContext& context, const GemmKernelSet& kernels,
-      std::span<const Product> products)
+      std::span<const Product> products, Varying varying)
       : context_(context),
         kernels_(kernels),
+        varying_(varying),
         job_storage_(context.allocator->allocate(products.size() * sizeof(Job))),
         jobs_(reinterpret_cast<Job*>(job_storage_.get()), products.size()) {
     std::uninitialized_value_construct(jobs_.begin(), jobs_.end());
@@ -214,7 +216,9 @@ class Run {
     const std::int64_t wanted =
         threads_ == 1 ? 1 : threads_ * kItemsPerThread / static_cast<std::int64_t>(jobs_.size());
     for (std::size_t i = 0; i < jobs_.size(); ++i) add(jobs_[i], products[i], wanted);
-    const std::int64_t bytes = layout_.bytes() * threads_;
+    if (varying_ != Varying::kNothing) reserve_most(products.front());
+    const int threads = varying_ == Varying::kNothing ? threads_ : context_.team->threads();
+    const std::int64_t bytes = layout_.bytes() * threads;
     scratch_ = context.allocator->allocate(static_cast<std::size_t>(bytes));
   }
 
@@ -241,12 +245,26 @@ class Run {
   }
 
   void add(Job& job, const Product& product, std::int64_t items_wanted) {
+    const GemmTile tile = tile_of(kernels_);
+    GemmShape shape = shape_of(product);
     job.product = product;
-    job.blocking =
-        choose_blocking(shape_of(product), tile_of(kernels_), cache_sizes(), items_wanted);
+    if (varying_ == Varying::kDepth) shape.k = kAnyDepth;
+    job.blocking = choose_blocking(shape, tile, cache_sizes(), items_wanted);
+    if (varying_ == Varying::kDepth) job.blocking.k_block = choose_k_block(shape_of(product), tile);
     job.first_item = items_;
     items_ += job.blocking.items();
     if (job.blocking.items() > 0) widen(layout_, kernels_, job);
+  }
+
+  // Room for the largest blocks that any number of rows, or any depth, can lead to.
+  void reserve_most(const Product& product) {
+    const GemmTile tile = tile_of(kernels_);
+    GemmShape shape = shape_of(product);
+    if (varying_ == Varying::kDepth) shape.k = kAnyDepth;
+    if (varying_ == Varying::kRows)
+      shape.m = block_m_tiles_max(choose_k_block(shape, tile), tile, cache_sizes()) * tile.rows;
+    const Job widest{product, choose_blocking(shape, tile, cache_sizes(), 1), 0};
+    if (widest.blocking.items() > 0) widen(layout_, kernels_, widest);
   }
 
   [[nodiscard]] const Job& job_of(std::int64_t item) const {
@@ -258,6 +276,7 @@ class Run {
 
   const ComputeContext& context_;
   const GemmKernelSet& kernels_;
+  Varying varying_;
   std::shared_ptr<std::byte> job_storage_;  // shared: what Allocator returns
   std::span<Job> jobs_;
   std::shared_ptr<std::byte> scratch_;
@@ -287,7 +306,7 @@ void run_with_shared_panels(const ComputeContext& context, const GemmKernelSet& 
     part.b.data += start * static_cast<std::int64_t>(product.b.size_of_element());
     pack_panels(context, kernels, part.b, product.k, part.n(), panels.get());
     part.b_panels = panels.get();
-    Run(context, kernels, {&part, 1}).run();
+    Run(context, kernels, {&part, 1}, Varying::kNothing).run();
   }
 }
 
@@ -319,13 +338,13 @@ void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, co
 }
 
 void run_products(const ComputeContext& context, const GemmKernelSet& kernels,
-                  std::span<const Product> products) {
+                  std::span<const Product> products, Varying varying) {
   if (products.empty()) return;
-  if (products.size() == 1 && products[0].b_panels == nullptr &&
+  if (varying == Varying::kNothing && products.size() == 1 && products[0].b_panels == nullptr &&
       shares_panels(context, kernels, products[0])) {
     return run_with_shared_panels(context, kernels, products[0]);
   }
-  Run(context, kernels, products).run();
+  Run(context, kernels, products, varying).run();
 }
 
 }  // namespace sluice::kernels

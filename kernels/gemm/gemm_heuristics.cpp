@@ -20,6 +20,14 @@ constexpr std::int64_t kItemColumnsMin = 128;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
+// Lines of A or columns of B whose K block fills its share of L2.
+std::int64_t lines_in_l2(std::int64_t k_block, const GemmTile& tile, const CacheSizes& caches) {
+  const std::int64_t line_bytes = k_block * tile.element_bytes;
+  return std::max<std::int64_t>(1, caches.l2_bytes / kL2ShareOfBlock / line_bytes);
+}
+
+}  // namespace
+
 std::int64_t choose_k_block(const GemmShape& shape, const GemmTile& tile) {
   const bool thin = shape.b == GemmRight::kRowsOfK && shape.m <= tile.rows;
   const std::int64_t bytes = thin ? kThinKBlockBytes : kKBlockBytes;
@@ -29,7 +37,10 @@ std::int64_t choose_k_block(const GemmShape& shape, const GemmTile& tile) {
   return std::max<std::int64_t>(1, ceil_div(ceil_div(k, blocks), tile.k_unit)) * tile.k_unit;
 }
 
-}  // namespace
+std::int64_t block_m_tiles_max(std::int64_t k_block, const GemmTile& tile,
+                               const CacheSizes& caches) {
+  return std::max<std::int64_t>(1, lines_in_l2(k_block, tile, caches) / tile.rows);
+}
 
 GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile, const CacheSizes& caches,
                              std::int64_t items_wanted) {
@@ -38,12 +49,10 @@ GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile, const
   b.n_tiles = ceil_div(shape.n, tile.columns);
   b.k_block = choose_k_block(shape, tile);
   if (b.m_tiles == 0 || b.n_tiles == 0) return b;
-  const std::int64_t line_bytes = b.k_block * tile.element_bytes;
-  const std::int64_t lines =
-      std::max<std::int64_t>(1, caches.l2_bytes / kL2ShareOfBlock / line_bytes);
+  const std::int64_t lines = lines_in_l2(b.k_block, tile, caches);
   const std::int64_t columns =
       shape.b == GemmRight::kPacked ? kItemColumns : std::min(kItemColumns, lines);
-  b.m_blocks = ceil_div(b.m_tiles, std::max<std::int64_t>(1, lines / tile.rows));
+  b.m_blocks = ceil_div(b.m_tiles, block_m_tiles_max(b.k_block, tile, caches));
   b.n_blocks = ceil_div(b.n_tiles, std::max<std::int64_t>(1, columns / tile.columns));
   const std::int64_t m_blocks_max =
       std::max(b.m_blocks, b.m_tiles / std::max<std::int64_t>(1, kItemRowsMin / tile.rows));

@@ -54,6 +54,11 @@ struct GemmBlocking {
 [[nodiscard]] GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile,
                                            const CacheSizes& caches, std::int64_t items_wanted);
 
+/// The length of K blocks; the most micro-tiles along M that a block of A then takes, for any M.
+[[nodiscard]] std::int64_t choose_k_block(const GemmShape& shape, const GemmTile& tile);
+[[nodiscard]] std::int64_t block_m_tiles_max(std::int64_t k_block, const GemmTile& tile,
+                                             const CacheSizes& caches);
+
 /// Threads worth waking for work of so many operations on so many bytes, at most `threads`.
 [[nodiscard]] int choose_threads(double operations, double bytes, int threads);
 

@@ -97,8 +97,12 @@ extern const GemmKernelSet kGemm;
 void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, const Operand& b,
                  std::int64_t k, std::int64_t n, std::byte* panels);
 
+/// What differs between the products of a call, and from one call to the next: the memory taken
+/// does not depend on it.
+enum class Varying { kNothing, kRows, kDepth };
+
 /// Independent products, tiles handed out over the team.
 void run_products(const ComputeContext& context, const GemmKernelSet& kernels,
-                  std::span<const Product> products);
+                  std::span<const Product> products, Varying varying);
 
 }  // namespace sluice::kernels

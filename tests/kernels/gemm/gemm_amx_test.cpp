@@ -102,7 +102,7 @@ Matrix run_emulated(const Machine& machine, const GemmCase& c, bool packed) {
     pack_panels(machine.context, kEmulated, p.b, c.k, c.n, panels.get());
     p.b_panels = panels.get();
   }
-  run_products(machine.context, kEmulated, {&p, 1});
+  run_products(machine.context, kEmulated, {&p, 1}, Varying::kNothing);
   return out;
 }
 
@@ -174,7 +174,7 @@ TEST_F(GemmAmx, GroupsOfGatheredRows) {
     products.push_back(p);
   }
   const Machine machine(best_isa(), 2);
-  run_products(machine.context, kEmulated, products);
+  run_products(machine.context, kEmulated, products, Varying::kDepth);
   for (std::size_t g = 0; g < got.size(); ++g) EXPECT_TRUE(got[g].same_bytes(want[g])) << g;
 }
 
