@@ -41,14 +41,14 @@ std::string Config::where(std::string_view key) const {
 Status validate(const Config& config) {
   const TrainSection& train = config.train;
   if (train.global_batch_size % train.micro_batch_size != 0) {
-    return invalid_input("{} is {}, no multiple of train.micro_batch_size {}",
+    return invalid_input("{} is {}, no multiple of {}, which is {}",
                          config.where("train.global_batch_size"), train.global_batch_size,
-                         train.micro_batch_size);
+                         config.where("train.micro_batch_size"), train.micro_batch_size);
   }
   if (train.minimum_learning_rate > train.learning_rate) {
-    return invalid_input("{} is {}, above train.learning_rate {}",
+    return invalid_input("{} is {}, above {}, which is {}",
                          config.where("train.minimum_learning_rate"), train.minimum_learning_rate,
-                         train.learning_rate);
+                         config.where("train.learning_rate"), train.learning_rate);
   }
   for (const auto& [key, beta] : {std::pair("train.adam_beta1", train.adam_beta1),
                                   std::pair("train.adam_beta2", train.adam_beta2)}) {

@@ -91,7 +91,7 @@ TEST(Config, AllProblemsAreInOneMessage) {
 TEST(Config, ImpossibleCombinations) {
   EXPECT_THAT(message_of("[train]\nmicro_batch_size = 3\nglobal_batch_size = 8\n"),
               AllOf(StartsWith("run.toml:3: train.global_batch_size is 8"),
-                    HasSubstr("micro_batch_size 3")));
+                    HasSubstr("run.toml:2: train.micro_batch_size, which is 3")));
   EXPECT_THAT(message_of("[train]\nminimum_learning_rate = 1.0"),
               HasSubstr("above train.learning_rate"));
   EXPECT_THAT(message_of("[train]\nadam_beta2 = 1"), HasSubstr("must be below 1"));
