@@ -71,8 +71,9 @@ Status check_against_index(const WeightMap& map, const std::vector<SafetensorsFi
   }
   if (found == map.size()) return {};
   for (const auto& [name, file] : map) {
-    const auto shard = std::find_if(shards.begin(), shards.end(),
-                                    [&](const auto& s) { return file_name(s) == file; });
+    const auto shard = std::find_if(shards.begin(), shards.end(), [&wanted = file](const auto& s) {
+      return file_name(s) == wanted;
+    });
     if (!shard->contains(name)) {
       return invalid_input("{} does not hold \"{:.200}\", which {} places there",
                            shard->path().string(), name, kIndexFile);
