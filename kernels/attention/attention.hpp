@@ -13,6 +13,7 @@
 //   P_ij     = lane_exp(s_ij - log_sum_exp_i)
 //   delta_i  = sum over d of dout_id · out_id, fused, in 16 lanes
 //   dP_ij    = chain over d of dout_id · v_jd;  dS_ij = (P_ij · (dP_ij - delta_i)) · scale
+//   dS_00    = 0: the softmax of one key is constant, and rounding must not tell otherwise
 //   dq_id    = chain over j of dS_ij · k_jd
 //   dk_jd    = chain over i of dS_ij · q_id;  dv_jd = chain over i of P_ij · dout_id
 //   dk_rope  = the heads' own sums, added in head order

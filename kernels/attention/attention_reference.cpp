@@ -150,7 +150,7 @@ void backward_head(const Head<T>& head, MatrixView<const T> out, MatrixView<cons
     for (std::int64_t j = 0; j <= i; ++j) {
       const float p = lane_exp(head.score(i, j) - normaliser);
       const float dp = chain(dout_row, head.v(j), desc.value, 0.0f);
-      const float ds = (p * (dp - delta)) * desc.scale;
+      const float ds = i == 0 ? 0.0f : (p * (dp - delta)) * desc.scale;
       add_scaled(ds, head.k(j), desc.nope, dq);
       add_scaled(ds, head.k_rope(j), desc.rope, dq + desc.nope);
       add_scaled(ds, head.q(i), key_width, dk + j * key_width);

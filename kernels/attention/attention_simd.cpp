@@ -402,6 +402,7 @@ void block_gradients(const QueryBlock& block, const Sizes& s, std::int64_t first
       score_gradients(divide_up(keys, kLanes), scratch.log_sum_exp[at], scratch.delta[at], scale,
                       scratch.probabilities + row * s.score_row,
                       scratch.gradients + row * s.score_row);
+      if (block.first + row == 0) scratch.gradients[row * s.score_row] = 0.0f;
     }
   }
 }
