@@ -30,8 +30,8 @@ Flow Supervisor::train(RunTraining command) {
   for (; index < command.last && !stopping_; ++index) {
     co_await step(StepMode::kTrain, index, config_.plan->options.micro_batches);
     const std::int64_t done = index + 1;
-    if (config_.evaluate_every > 0 &&
-        (done % config_.evaluate_every == 0 || done == command.last)) {
+    const bool due = config_.evaluate_every > 0 && done % config_.evaluate_every == 0;
+    if (config_.evaluate_micro_batches > 0 && (due || done == command.last)) {
       co_await step(StepMode::kEvaluate, done, config_.evaluate_micro_batches);
     }
     if (config_.checkpoint_every > 0 && done % config_.checkpoint_every == 0) {

@@ -9,7 +9,7 @@ class Supervisor final : public FlowActor {
  public:
   struct Config {
     const graph::Plan* plan = nullptr;
-    std::int64_t evaluate_every = 0;  ///< training steps; 0: never
+    std::int64_t evaluate_every = 0;  ///< training steps; 0: only after the last
     std::int32_t evaluate_micro_batches = 0;
     std::int64_t checkpoint_every = 0;  ///< training steps; 0: only at the end
     bool checkpoint_at_end = false;     ///< also after Stop

@@ -73,6 +73,14 @@ Result<TrainerState> from_json(const json& object) {
   SLUICE_ASSIGN(state.kernel_set, text(object, "kernel_set"));
   state.training_loss = loss(object, "training_loss");
   state.validation_loss = loss(object, "validation_loss");
+  SLUICE_ASSIGN(const json* fewer, member(object, "fewer_updates", &json::is_object));
+  for (const auto& [name, updates] : fewer->items()) {
+    if (!updates.is_number_unsigned() ||
+        updates.get<std::uint64_t>() > static_cast<std::uint64_t>(state.step)) {
+      return invalid_input("updates of \"{:.200}\" are no number up to the step", name);
+    }
+    state.fewer_updates.emplace(name, updates.get<std::int64_t>());
+  }
   SLUICE_ASSIGN(const json* files, member(object, "files", &json::is_object));
   for (const auto& [name, size] : files->items()) {
     if (!size.is_number_unsigned()) return invalid_input("size of \"{:.200}\" is no number", name);
@@ -93,6 +101,7 @@ std::string write_trainer_state(const TrainerState& state) {
                            {"kernel_set", state.kernel_set},
                            {"training_loss", loss_to_json(state.training_loss)},
                            {"validation_loss", loss_to_json(state.validation_loss)},
+                           {"fewer_updates", state.fewer_updates},
                            {"files", json::object()}};
   for (const auto& [name, size] : state.files) object["files"][name] = size;
   return to_text(object);

@@ -26,6 +26,8 @@ struct TrainerState {
   std::uint64_t numerics_digest = 0;  ///< config::numerics_digest of the run
   std::string recipe;                 ///< "fp32" or "bf16"
   std::string kernel_set;             ///< which kernels computed it: "avx512", "avx512+bf16", ...
+  /// Optimizer updates of the parameters that had fewer than `step`: experts that no token reached.
+  std::map<std::string, std::int64_t> fewer_updates;
   std::optional<double> training_loss;
   std::optional<double> validation_loss;
   /// Size of every other file of the folder; by it an incomplete copy is recognised.

@@ -1,0 +1,60 @@
+// One place where config keys become options.
+#include "runtime/engine/settings.hpp"
+
+#include <thread>
+
+#include "runtime/config/learning_rate.hpp"
+
+namespace sluice::engine {
+
+Result<device::CpuDevice::Config> device_config(const config::Config& config) {
+  device::CpuDevice::Config out;
+  const auto all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+  out.threads = config.device.threads == 0 ? all : static_cast<int>(config.device.threads);
+  out.isa = config.device.isa == "auto" ? kernels::best_isa()
+                                        : kernels::isa_from_name(config.device.isa).value();
+  const auto available = kernels::available_isas();
+  if (std::find(available.begin(), available.end(), out.isa) == available.end()) {
+    return invalid_input("{}: this CPU ({}) has no {}; use auto", config.where("device.isa"),
+                         kernels::cpu_description(), name_of(out.isa));
+  }
+  if (config.device.bf16_dot == "auto" && out.isa == kernels::Isa::kAvx512)
+    out.bf16 = kernels::bf16_features();
+  return out;
+}
+
+std::string kernel_set(const device::CpuDevice::Config& device, model::Recipe recipe) {
+  std::string out(name_of(device.isa));
+  if (recipe == model::Recipe::kFp32) return out;
+  if (device.bf16.amx_bf16) return out + "+amx_bf16";
+  if (device.bf16.avx512_bf16) return out + "+avx512_bf16";
+  return out;
+}
+
+Result<ClusterOptions> cluster_options(const config::Config& config,
+                                       const model::ModelConfig& model) {
+  ClusterOptions out;
+  out.model = model;
+  out.recipe = config.precision.recipe == "bf16" ? model::Recipe::kBf16 : model::Recipe::kFp32;
+  out.plan.pipeline_parallel_size =
+      static_cast<std::int32_t>(config.topology.pipeline_parallel_size);
+  out.plan.expert_parallel_size = static_cast<std::int32_t>(config.topology.expert_parallel_size);
+  out.plan.schedule = config.schedule.name;
+  out.plan.run_ahead = static_cast<std::int32_t>(config.schedule.run_ahead);
+  out.plan.micro_batches = static_cast<std::int32_t>(config.micro_batches());
+  out.plan.micro_batch_size = static_cast<std::int32_t>(config.train.micro_batch_size);
+  out.plan.sequence_length = static_cast<std::int32_t>(config.train.sequence_length);
+  out.loss = {config.train.balance_alpha, config.train.mtp_lambda, config.train.bias_gamma};
+  out.optimizer.adam_beta1 = config.train.adam_beta1;
+  out.optimizer.adam_beta2 = config.train.adam_beta2;
+  out.optimizer.adam_epsilon = config.train.adam_epsilon;
+  out.optimizer.weight_decay = config.train.weight_decay;
+  out.optimizer.clip_norm = config.train.clip_norm;
+  out.optimizer.learning_rate = [train = config.train](std::int64_t index) {
+    return config::learning_rate_at(train, index);
+  };
+  SLUICE_ASSIGN(out.device, device_config(config));
+  return out;
+}
+
+}  // namespace sluice::engine

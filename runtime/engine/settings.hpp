@@ -1,0 +1,21 @@
+// From a run's config to what a cluster needs.
+#pragma once
+
+#include "runtime/config/config.hpp"
+#include "runtime/engine/cluster.hpp"
+
+namespace sluice::engine {
+
+/// Sizes, losses, optimizer and device as the config says; reader, store and host are left to the
+/// caller.
+[[nodiscard]] Result<ClusterOptions> cluster_options(const config::Config& config,
+                                                     const model::ModelConfig& model);
+
+/// Threads, kernel set and BF16 products. Errors: a kernel set that this machine does not have.
+[[nodiscard]] Result<device::CpuDevice::Config> device_config(const config::Config& config);
+
+/// "avx512", "avx512+avx512_bf16": which kernels computed a result. Recipe fp32 never uses BF16
+/// products.
+[[nodiscard]] std::string kernel_set(const device::CpuDevice::Config& device, model::Recipe recipe);
+
+}  // namespace sluice::engine

@@ -1,0 +1,268 @@
+// Puts a run together and listens to it.
+#include "runtime/engine/trainer.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <deque>
+
+#include "runtime/data/dataset.hpp"
+#include "runtime/engine/dataset_reader.hpp"
+#include "runtime/engine/folder_store.hpp"
+#include "runtime/engine/load.hpp"
+#include "runtime/engine/metrics_log.hpp"
+#include "runtime/engine/process_memory.hpp"
+#include "runtime/engine/settings.hpp"
+#include "runtime/store/file.hpp"
+#include "runtime/tokenizer/tokenizer.hpp"
+
+namespace sluice::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+Result<Dataset> open_dataset(const config::Config& config, const model::ModelConfig& model,
+                             const Tokenizer& tokenizer, const TrainEvents& events) {
+  DataConfig data;
+  data.paths = config.data.paths;
+  data.validation_share = config.data.validation_share;
+  data.fim_rate = config.data.fim_rate;
+  data.cache_directory = config.data.cache_directory;
+  data.seed = static_cast<std::uint64_t>(config.train.seed);
+  return Dataset::open(data, tokenizer,
+                       {config.train.sequence_length, model.num_nextn_predict_layers},
+                       events.on_tokenize);
+}
+
+// The tokenizer's files as a checkpoint carries them; none for "bytes".
+Result<std::vector<std::pair<std::string, std::string>>> tokenizer_files(
+    const config::Config& config) {
+  std::vector<std::pair<std::string, std::string>> out;
+  if (config.data.tokenizer == Tokenizer::kBytes) return out;
+  std::filesystem::path folder = config.data.tokenizer;
+  if (!std::filesystem::is_directory(folder)) folder = folder.parent_path();
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+    const std::filesystem::path path = folder / name;
+    if (!std::filesystem::exists(path)) continue;
+    SLUICE_ASSIGN(std::string text, store::read_text(path, std::uint64_t{1} << 30));
+    out.emplace_back(name, std::move(text));
+  }
+  return out;
+}
+
+class Run {
+ public:
+  Run(const config::Config& config, const TrainEvents& events, const std::atomic<bool>& stop)
+      : config_(config), events_(events), stop_(stop) {}
+
+  Result<TrainOutcome> go(bool resume_wanted) {
+    SLUICE_TRY(prepare());
+    SLUICE_TRY(make_cluster());
+    SLUICE_TRY(set_weights(resume_wanted));
+    SLUICE_ASSIGN(metrics_, MetricsLog::open(config_.run.directory, facts_.first_step));
+    SLUICE_TRY(store::write_text(std::filesystem::path(config_.run.directory) / "config.toml",
+                                 config::dump_toml(config_)));
+    if (events_.on_start) events_.on_start(facts_);
+    if (facts_.first_step >= config_.train.steps) {
+      return invalid_input(
+          "{}: the checkpoint has done {} of {} steps; set train.steps higher to go on",
+          facts_.resumed_from, facts_.first_step, config_.train.steps);
+    }
+    SLUICE_TRY(cluster_->start());
+    SLUICE_TRY(listen());
+    SLUICE_TRY(cluster_->stop());
+    outcome_.complete = outcome_.next_step >= config_.train.steps;
+    outcome_.used_bytes_peak = resident_bytes_peak() - resident_before_;
+    return std::move(outcome_);
+  }
+
+ private:
+  Status prepare() {
+    SLUICE_ASSIGN(model_, config::load_model(config_));
+    SLUICE_TRY(config::check_model(config_, model_));
+    if (config_.data.paths.empty()) {
+      return invalid_input(
+          "{}: no data; name text or JSONL files, as --set 'data.paths=[\"docs/*.md\"]'",
+          config_.where("data.paths"));
+    }
+    SLUICE_ASSIGN(Tokenizer tokenizer, Tokenizer::load(config_.data.tokenizer));
+    tokenizer_.emplace(std::move(tokenizer));
+    if (tokenizer_->vocab_size() > model_.vocab_size) {
+      return invalid_input(
+          "{}: the tokenizer has {} ids, but the model's vocab_size is {}; set model.vocab_size={}",
+          config_.where("data.tokenizer"), tokenizer_->vocab_size(), model_.vocab_size,
+          tokenizer_->vocab_size());
+    }
+    SLUICE_TRY(store::make_directories(config_.run.directory));
+    SLUICE_ASSIGN(Dataset dataset, open_dataset(config_, model_, *tokenizer_, events_));
+    dataset_.emplace(std::move(dataset));
+    reader_.emplace(*dataset_, config_.train.global_batch_size);
+    facts_.steps = config_.train.steps;
+    facts_.train_tokens = dataset_->train_tokens();
+    facts_.validation_tokens = dataset_->validation_tokens();
+    facts_.documents = dataset_->documents();
+    if (dataset_->validation_samples() > 0)
+      facts_.validation_unigram_loss = dataset_->validation_unigram_loss();
+    outcome_.validation_unigram_loss = facts_.validation_unigram_loss;
+    return {};
+  }
+
+  Status make_cluster() {
+    resident_before_ = resident_bytes();
+    SLUICE_ASSIGN(ClusterOptions options, cluster_options(config_, model_));
+    facts_.kernel_set = kernel_set(options.device, options.recipe);
+    options.reader = &*reader_;
+    options.store = &store_;
+    const std::int64_t samples =
+        std::min<std::int64_t>(config_.train.validation_samples,
+                               static_cast<std::int64_t>(dataset_->validation_samples()));
+    const std::int64_t rows = config_.train.micro_batch_size;
+    options.supervisor.evaluate_every = config_.train.validation_every;
+    options.supervisor.evaluate_micro_batches =
+        static_cast<std::int32_t>((samples + rows - 1) / rows);
+    options.supervisor.checkpoint_every = config_.checkpoint.every_steps;
+    options.supervisor.checkpoint_at_end = true;
+    SLUICE_ASSIGN(cluster_, Cluster::create(options));
+    for (const graph::RankMemory& memory : cluster_->plan().memory)
+      facts_.predicted_bytes += memory.total();
+    outcome_.predicted_bytes = facts_.predicted_bytes;
+
+    SLUICE_ASSIGN(auto files, tokenizer_files(config_));
+    store::CheckpointLayout layout =
+        checkpoint_layout(*cluster_, model_, options.recipe, std::move(files));
+    SLUICE_ASSIGN(auto directory,
+                  store::CheckpointDirectory::open(config_.checkpoint_directory(),
+                                                   std::move(layout), config_.checkpoint.keep));
+    store::TrainerState state;
+    state.seed = config_.train.seed;
+    state.numerics_digest = config::numerics_digest(config_);
+    state.recipe = config_.precision.recipe;
+    state.kernel_set = facts_.kernel_set;
+    store_.folder.emplace(std::move(directory), std::move(state), config_.train.global_batch_size);
+    return {};
+  }
+
+  Status set_weights(bool resume_wanted) {
+    for (const auto& [name, shape] : cluster_->parameters()) facts_.parameters += shape.count();
+    if (!resume_wanted) {
+      return initialize_weights(*cluster_, model_, static_cast<std::uint64_t>(config_.train.seed));
+    }
+    SLUICE_ASSIGN(const std::filesystem::path path,
+                  store::find_checkpoint(config_.checkpoint_directory()));
+    SLUICE_ASSIGN(const store::TrainerState state, resume(*cluster_, path));
+    if (state.numerics_digest != config::numerics_digest(config_)) {
+      return invalid_input(
+          "{}: this checkpoint was trained with another model, data, precision or training "
+          "settings; go on with the config "
+          "it was made with ({}), or train from new weights in another run.directory",
+          path.string(), (std::filesystem::path(config_.run.directory) / "config.toml").string());
+    }
+    facts_.first_step = state.step;
+    facts_.resumed_from = path.string();
+    return {};
+  }
+
+  // Until the supervisor is idle. Ctrl-C is noticed between messages.
+  Status listen() {
+    cluster_->command(actors::RunTraining{facts_.first_step, config_.train.steps});
+    step_began_ = Clock::now();
+    bool stopping = false;
+    for (;;) {
+      SLUICE_ASSIGN(auto message, cluster_->receive_for(std::chrono::milliseconds(50)));
+      if (stop_.load() && !stopping) {
+        cluster_->command(actors::Stop{});
+        stopping = true;
+      }
+      if (!message) continue;
+      if (const auto* idle = std::get_if<actors::Idle>(&message->body)) {
+        outcome_.next_step = idle->next;
+        return {};
+      }
+      SLUICE_TRY(take(message->body));
+    }
+  }
+
+  Status take(const actors::Body& body) {
+    if (const auto* report = std::get_if<actors::StepReport>(&body)) {
+      return report->mode == actors::StepMode::kTrain ? take_step(*report)
+                                                      : take_validation(*report);
+    }
+    if (const auto* written = std::get_if<actors::CheckpointWritten>(&body)) {
+      if (!written->error.empty())
+        return failed("checkpoint of step {}: {}", written->index, written->error);
+      outcome_.checkpoint = written->path;
+      if (events_.on_checkpoint) events_.on_checkpoint(written->index, written->path);
+    }
+    return {};
+  }
+
+  Status take_step(const actors::StepReport& report) {
+    StepProgress progress;
+    progress.report = report;
+    progress.seconds = seconds_since(step_began_);
+    step_began_ = Clock::now();
+    progress.tokens_per_s = static_cast<double>(report.tokens) / progress.seconds;
+    progress.steps = config_.train.steps;
+    progress.memory_bytes = resident_bytes();
+    progress.eta_s = median_of_recent(progress.seconds) *
+                     static_cast<double>(config_.train.steps - report.index - 1);
+    SLUICE_TRY(metrics_->step(progress));
+    if (events_.on_step) events_.on_step(progress);
+    return {};
+  }
+
+  Status take_validation(const actors::StepReport& report) {
+    outcome_.validation_loss = report.main;
+    SLUICE_TRY(metrics_->validation(report.index, report, facts_.validation_unigram_loss));
+    if (events_.on_validation) events_.on_validation(report.index, report);
+    step_began_ = Clock::now();
+    return {};
+  }
+
+  double median_of_recent(double seconds) {
+    constexpr std::size_t kRecent = 25;
+    recent_.push_back(seconds);
+    if (recent_.size() > kRecent) recent_.pop_front();
+    std::vector<double> sorted(recent_.begin(), recent_.end());
+    std::nth_element(sorted.begin(),
+                     sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
+    return sorted[sorted.size() / 2];
+  }
+
+  // The directory needs the parameters' names, the cluster needs the store: this joins them.
+  struct Store final : actors::CheckpointStore {
+    std::optional<FolderStore> folder;
+    Result<std::string> write(std::int64_t index,
+                              std::span<const actors::ParameterState> parameters) override {
+      return folder->write(index, parameters);
+    }
+  };
+
+  const config::Config& config_;
+  const TrainEvents& events_;
+  const std::atomic<bool>& stop_;
+  model::ModelConfig model_;
+  std::optional<Tokenizer> tokenizer_;
+  std::optional<Dataset> dataset_;
+  std::optional<DatasetReader> reader_;
+  Store store_;
+  std::unique_ptr<Cluster> cluster_;  // uses reader_ and store_
+  std::optional<MetricsLog> metrics_;
+  RunFacts facts_;
+  TrainOutcome outcome_;
+  Clock::time_point step_began_;
+  std::deque<double> recent_;
+  std::int64_t resident_before_ = 0;
+};
+
+}  // namespace
+
+Result<TrainOutcome> train(const config::Config& config, bool resume, const TrainEvents& events,
+                           const std::atomic<bool>& stop) {
+  return Run(config, events, stop).go(resume);
+}
+
+}  // namespace sluice::engine
