@@ -160,7 +160,7 @@ struct GradientSquares {
 struct ApplyUpdate {
   double norm = 0;
   float scale = 1;
-  float learning_rate = 0;
+  double learning_rate = 0;
   std::int64_t update = 0;  ///< 1-based count of optimizer updates
 };
 /// An owner -> supervisor: this step's work is done here.
@@ -176,7 +176,7 @@ struct StepReport {
   double balance = 0;        ///< mean over sequences, summed over layers
   double total = 0;          ///< main + balance_alpha · balance + mtp_lambda / D · sum of mtp
   double gradient_norm = 0;  ///< before clipping; training only
-  float learning_rate = 0;
+  double learning_rate = 0;
   struct Layer {
     std::int32_t layer = 0;
     double max_violation = 0;

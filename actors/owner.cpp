@@ -97,10 +97,10 @@ Async<Done> Owner::finish_step(StepStart start) {
 void Owner::update(const ComputeContext& context, const ApplyUpdate& apply) {
   model::AdamW adamw;
   adamw.learning_rate = apply.learning_rate;
-  adamw.beta1 = static_cast<float>(config_.optimizer.adam_beta1);
-  adamw.beta2 = static_cast<float>(config_.optimizer.adam_beta2);
-  adamw.epsilon = static_cast<float>(config_.optimizer.adam_epsilon);
-  adamw.weight_decay = static_cast<float>(config_.optimizer.weight_decay);
+  adamw.beta1 = config_.optimizer.adam_beta1;
+  adamw.beta2 = config_.optimizer.adam_beta2;
+  adamw.epsilon = config_.optimizer.adam_epsilon;
+  adamw.weight_decay = config_.optimizer.weight_decay;
   adamw.gradient_scale = apply.scale;
   adamw.update(context, parameters_);
   parameters_.clear_gradients(context);

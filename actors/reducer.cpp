@@ -50,7 +50,7 @@ Flow Reducer::reduce(StepStart start) {
   }
   const double clip = config_.optimizer.clip_norm;
   update.scale = clip > 0 ? static_cast<float>(std::min(1.0, clip / (update.norm + 1e-6))) : 1.0f;
-  update.learning_rate = static_cast<float>(config_.optimizer.learning_rate(start.index));
+  update.learning_rate = config_.optimizer.learning_rate(start.index);
   update.update = start.index + 1;
   const Key key{start.step, 0, 0, Topic::kUpdate, 0};
   for (const ActorIndex owner : owners) post(owner, make_message(key, update));

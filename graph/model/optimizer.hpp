@@ -6,11 +6,11 @@
 namespace sluice::model {
 
 struct AdamW {
-  float learning_rate = 0;
-  float beta1 = 0.9f;
-  float beta2 = 0.95f;
-  float epsilon = 1e-8f;
-  float weight_decay = 0.1f;  ///< of matrices; vectors are not decayed
+  double learning_rate = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.95;
+  double epsilon = 1e-8;
+  double weight_decay = 0.1;  ///< of matrices; vectors are not decayed
   float gradient_scale = 1;   ///< the clipping factor
 
   /// Updates master weights, moments and BF16 copies, and makes a new version. Bias correction

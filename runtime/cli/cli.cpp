@@ -10,8 +10,7 @@ namespace sluice {
 namespace {
 
 constexpr AddCommand* kCommands[] = {
-    add_config,
-    add_tokenize,
+    add_config, add_generate, add_metrics, add_plan, add_probe, add_tokenize, add_train,
 };
 
 int report(const Error& error) {

@@ -19,7 +19,12 @@ using AddCommand = void(CLI::App& app, CommandRun& run);
 
 /// One per command_<name>.cpp; the table in cli.cpp names them all.
 AddCommand add_config;
+AddCommand add_generate;
+AddCommand add_metrics;
+AddCommand add_plan;
+AddCommand add_probe;
 AddCommand add_tokenize;
+AddCommand add_train;
 
 /// Exit codes: 0 done, 1 something failed later, 2 the caller's input is wrong. An Error is one
 /// line on standard error, "sluice: error: ...".

@@ -1,0 +1,27 @@
+// sluice metrics: the loss curve of a run, drawn later.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "runtime/cli/cli.hpp"
+#include "runtime/cli/loss_curve.hpp"
+
+namespace sluice {
+
+void add_metrics(CLI::App& app, CommandRun& run) {
+  const auto folder = std::make_shared<std::string>();  // outlives the callback's caller
+  auto* command = app.add_subcommand("metrics", "Draw the loss curve of a run");
+  command->add_option("run", *folder, "folder of the run, or its metrics.jsonl")->required();
+  command->callback([folder, &run] {
+    run = [folder]() -> Result<int> {
+      SLUICE_ASSIGN(const engine::MetricsHistory history, engine::read_metrics(*folder));
+      fmt::print("{}", draw_loss_curve(history));
+      const engine::MetricsHistory::Point& last = history.training.back();
+      fmt::print("         step {}: loss {:.4f}; median {:.0f} tokens/s\n", last.step + 1,
+                 last.loss, history.tokens_per_s);
+      return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
+    };
+  });
+}
+
+}  // namespace sluice

@@ -1,0 +1,85 @@
+// sluice plan: actors, channels, programs and memory of a config, before anything runs.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "runtime/cli/cli.hpp"
+#include "runtime/cli/config_options.hpp"
+#include "runtime/engine/settings.hpp"
+
+namespace sluice {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Arguments {
+  ConfigOptions config;
+  bool json = false;
+};
+
+ordered_json to_json(const graph::Plan& plan) {
+  ordered_json out;
+  const auto name = [&](graph::ActorIndex actor) {
+    return plan.actors[static_cast<std::size_t>(actor)].name;
+  };
+  for (std::size_t a = 0; a < plan.actors.size(); ++a) {
+    const graph::ActorPlan& actor = plan.actors[a];
+    out["actors"].push_back({{"index", a},
+                             {"kind", graph::name_of(actor.kind)},
+                             {"name", actor.name},
+                             {"rank", actor.rank}});
+  }
+  for (const graph::ChannelPlan& channel : plan.channels) {
+    out["channels"].push_back({{"actor", channel.actor},
+                               {"from", name(channel.from)},
+                               {"to", name(channel.to)},
+                               {"role", graph::name_of(channel.role)},
+                               {"credits", channel.credits},
+                               {"message_bytes", channel.message_bytes}});
+  }
+  for (const graph::StagePlan& stage : plan.stages) {
+    out["stages"].push_back({{"pipeline_rank", stage.pipeline_rank},
+                             {"layer_first", stage.layer_first},
+                             {"layer_last", stage.layer_last},
+                             {"embedding", stage.is_first},
+                             {"head", stage.is_last},
+                             {"activation_credits", stage.activation_credits},
+                             {"program", graph::to_string(stage.program, stage.pipeline_rank)}});
+  }
+  for (std::size_t rank = 0; rank < plan.memory.size(); ++rank) {
+    const graph::RankMemory& m = plan.memory[rank];
+    out["memory"].push_back({{"rank", rank},
+                             {"weights", m.weights},
+                             {"master", m.master},
+                             {"gradients", m.gradients},
+                             {"optimizer", m.optimizer},
+                             {"activations", m.activations},
+                             {"buffers", m.buffers},
+                             {"total", m.total()}});
+  }
+  return out;
+}
+
+Result<int> plan(const Arguments& arguments) {
+  SLUICE_ASSIGN(const config::Config config, arguments.config.load());
+  SLUICE_ASSIGN(const model::ModelConfig model, config::load_model(config));
+  SLUICE_TRY(config::check_model(config, model));
+  SLUICE_ASSIGN(const engine::ClusterOptions options, engine::cluster_options(config, model));
+  SLUICE_ASSIGN(const graph::Plan made, engine::plan_of(options));
+  fmt::print("{}", arguments.json ? to_json(made).dump(1) + "\n" : graph::to_string(made));
+  return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, CommandRun& run) {
+  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  auto* command =
+      app.add_subcommand("plan", "Show actors, channels, programs and memory of a config");
+  add_config_options(*command, arguments->config)->required();
+  command->add_flag("--json", arguments->json, "as JSON, sizes in bytes");
+  command->callback([arguments, &run] { run = [arguments] { return plan(*arguments); }; });
+}
+
+}  // namespace sluice
