@@ -11,7 +11,7 @@ namespace {
 constexpr std::int64_t kLayersMax = 10000;
 constexpr double kParametersMax = 2e13;
 // A released DeepSeek-V3 has 46,000 tensors without scales.
-constexpr double kTensorsMax = 8e6;
+constexpr double kTensorsMax = 2e6;
 
 template <class T>
 Status check_range(const Field<T>& f) {
@@ -88,42 +88,35 @@ Status check_tokens(const ModelConfig& c) {
   return {};
 }
 
-// Sums in double: every factor is at most 2^24, so nothing overflows, and the limits are far above
-// where a double loses integers.
-struct Size {
-  double parameters = 0;
-  double tensors = 0;
-};
-
 double real(std::int64_t value) { return static_cast<double>(value); }
 
-double attention_parameters(const ModelConfig& c) {
+ModelSize attention_size(const ModelConfig& c) {
   const double hidden = real(c.hidden_size);
-  const double heads = real(c.num_attention_heads);
-  const double query_input = c.q_lora_rank > 0 ? real(c.q_lora_rank) : hidden;
-  return real(c.q_lora_rank) * hidden + heads * real(c.qk_head_dim()) * query_input +
-         hidden * real(c.kv_lora_rank + c.qk_rope_head_dim) +
-         heads * real(c.kv_head_dim()) * real(c.kv_lora_rank) + heads * real(c.v_head_dim) * hidden;
+  const double latent = real(c.q_lora_rank);
+  const double query = real(c.num_attention_heads * c.qk_head_dim());
+  const double queries = latent > 0 ? latent * hidden + latent + query * latent : query * hidden;
+  const double keys_values = hidden * real(c.kv_lora_rank + c.qk_rope_head_dim) +
+                             real(c.kv_lora_rank) +
+                             real(c.num_attention_heads * c.kv_head_dim()) * real(c.kv_lora_rank);
+  const double output = real(c.num_attention_heads * c.v_head_dim) * hidden;
+  return {queries + keys_values + output, latent > 0 ? 7.0 : 5.0};
 }
 
-Size size_of_model(const ModelConfig& c) {
+ModelSize feed_forward_size(const ModelConfig& c, bool is_moe) {
   const double hidden = real(c.hidden_size);
-  Size size{2 * real(c.vocab_size) * hidden, 3};
-  for (std::int64_t layer = 0; layer < c.layer_count(); ++layer) {
-    const double width = c.is_moe(layer) ? real(c.n_routed_experts + c.n_shared_experts) *
-                                               real(c.moe_intermediate_size)
-                                         : real(c.intermediate_size);
-    size.parameters += attention_parameters(c) + 3 * hidden * width;
-    size.tensors += 12 + (c.is_moe(layer) ? 3 * real(c.n_routed_experts) : 3);
-  }
-  return size;
+  if (!is_moe) return {3 * hidden * real(c.intermediate_size), 3};
+  const double experts = real(c.n_routed_experts);
+  const double width =
+      real(c.n_routed_experts + c.n_shared_experts) * real(c.moe_intermediate_size);
+  return {experts * hidden + experts + 3 * hidden * width,
+          2 + 3 * experts + (c.n_shared_experts > 0 ? 3 : 0)};
 }
 
 Status check_size(const ModelConfig& c) {
   if (c.num_hidden_layers > kLayersMax) {
     return invalid_input("num_hidden_layers {} is more than {}", c.num_hidden_layers, kLayersMax);
   }
-  const Size size = size_of_model(c);
+  const ModelSize size = size_of(c);
   if (size.parameters > kParametersMax) {
     return invalid_input("the sizes give about {:.1e} parameters, more than {:.0e}",
                          size.parameters, kParametersMax);
@@ -137,6 +130,21 @@ Status check_size(const ModelConfig& c) {
 }
 
 }  // namespace
+
+ModelSize size_of(const ModelConfig& config) {
+  const double hidden = real(config.hidden_size);
+  ModelSize size{2 * real(config.vocab_size) * hidden + hidden, 3};
+  for (std::int64_t layer = 0; layer < config.layer_count(); ++layer) {
+    const ModelSize attention = attention_size(config);
+    const ModelSize feed_forward = feed_forward_size(config, config.is_moe(layer));
+    size.parameters += 2 * hidden + attention.parameters + feed_forward.parameters;
+    size.tensors += 2 + attention.tensors + feed_forward.tensors;
+  }
+  const double depths = real(config.num_nextn_predict_layers);
+  size.parameters += depths * (2 * hidden * hidden + 3 * hidden);  // eh_proj and three norms
+  size.tensors += depths * 4;
+  return size;
+}
 
 Status ModelConfig::validate() const {
   SLUICE_TRY(check_ranges(*this));

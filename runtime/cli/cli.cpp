@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 
 namespace sluice {
@@ -23,6 +24,7 @@ int report(const Error& error) {
 int run_cli(int argc, const char* const* argv) {
   CLI::App app("Sluice trains and serves DeepSeek-V3-style mixture-of-experts models.", "sluice");
   app.require_subcommand(1);
+  std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of write(), as a full disk is
   CommandRun run;
   for (AddCommand* add : kCommands) add(app, run);
   try {

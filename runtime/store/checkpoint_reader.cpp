@@ -211,6 +211,27 @@ class NoteList {
   std::map<std::string, Entry> entries_;
 };
 
+// Before anybody takes memory for the model that config.json describes: the files must be able to
+// fill it. Small gaps are left to check(), which names them.
+Status check_size(const model::ModelConfig& config, const std::vector<SafetensorsFile>& shards) {
+  constexpr double kSlack = 1e6;
+  const model::ModelSize described = model::size_of(config);
+  double bytes = 0;
+  double tensors = 0;
+  for (const SafetensorsFile& shard : shards) {
+    tensors += static_cast<double>(shard.tensors().size());
+    for (const StoredTensor& tensor : shard.tensors()) bytes += static_cast<double>(tensor.bytes);
+  }
+  // An element takes a byte or more.
+  if (described.parameters <= 2 * bytes + kSlack && described.tensors <= 2 * tensors + kSlack / 100)
+    return {};
+  return invalid_input(
+      "config.json describes {:.0f} parameters in {:.0f} tensors, but the files hold only {:.0f} "
+      "tensors "
+      "of {:.0f} bytes; is it this checkpoint's?",
+      described.parameters, described.tensors, tensors, bytes);
+}
+
 }  // namespace
 
 Result<CheckpointReader> CheckpointReader::open(const fs::path& folder) {
@@ -224,6 +245,9 @@ Result<CheckpointReader> CheckpointReader::open(const fs::path& folder) {
   }
   SLUICE_ASSIGN(HfConfig config, read_hf_config(folder));
   SLUICE_ASSIGN(std::vector<SafetensorsFile> shards, open_weights(folder));
+  if (auto status = check_size(config.model, shards); !status) {
+    return in_context(folder.string(), std::move(status).error());
+  }
   return CheckpointReader(folder, std::move(config), std::move(shards));
 }
 

@@ -45,7 +45,7 @@ class SmallCheckpoint {
     folder_.write(
         "config.json",
         R"({"model_type":"deepseek_v3","vocab_size":96,"hidden_size":32,"num_hidden_layers":2,
-      "num_attention_heads":2,"num_key_value_heads":2,"num_nextn_predict_layers":1,
+      "num_attention_heads":2,"num_key_value_heads":2,"num_nextn_predict_layers":1,"intermediate_size":48,"moe_intermediate_size":16,"q_lora_rank":16,"kv_lora_rank":16,
       "n_routed_experts":8,"n_group":4,"topk_group":2,"num_experts_per_tok":2})");
     EXPECT_TRUE(write_safetensors(folder_.path() / "model.safetensors", tensors));
   }
@@ -248,6 +248,17 @@ TEST(CheckpointReader, ShardsStayInTheFolder) {
       HasSubstr("file in this folder"));
   EXPECT_THAT(opening_with_changed_index([](auto& map) { map["lm_head.weight"] = 3; }),
               HasSubstr("file in this folder"));
+}
+
+// The files are 0.3 MB: nobody may take memory for what such a config describes.
+TEST(CheckpointReader, ConfigsFarLargerThanTheFilesAreRefusedAtOnce) {
+  nlohmann::json config = nlohmann::json::parse(test::read_file(kMicro / "config.json"));
+  config["hidden_size"] = 16384;
+  EXPECT_THAT(opening_with("config.json", config.dump()),
+              AllOf(HasSubstr("config.json describes"), HasSubstr("parameters")));
+  config["hidden_size"] = 32;
+  config["num_hidden_layers"] = 9000;
+  EXPECT_THAT(opening_with("config.json", config.dump()), HasSubstr("config.json describes"));
 }
 
 TEST(CheckpointReader, FoldersThatAreNoCheckpoints) {

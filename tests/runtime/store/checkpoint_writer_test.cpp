@@ -26,6 +26,11 @@ CheckpointLayout layout(DType weights = DType::kF32) {
   CheckpointLayout layout;
   layout.model.vocab_size = 96;
   layout.model.hidden_size = 32;
+  layout.model.intermediate_size = 48;
+  layout.model.moe_intermediate_size = 4;
+  layout.model.num_attention_heads = 2;
+  layout.model.q_lora_rank = 16;
+  layout.model.kv_lora_rank = 16;
   layout.model.num_hidden_layers = 2;
   layout.model.num_nextn_predict_layers = 1;
   layout.weights = weights;
