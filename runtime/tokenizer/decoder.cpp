@@ -59,19 +59,20 @@ class ByteLevelStep : public Step {
   Utf8Stream stream_;
 };
 
-/// One bad byte spoils the whole run, so a run goes out when it ends.
+/// One bad byte spoils its whole run of bytes, so a run that is good so far goes out when it ends,
+/// a spoiled one at once.
 class ByteFallbackStep : public Step {
  public:
   void push(std::string_view token, const Next& next) override {
     if (const auto byte = byte_of(token)) {
-      run_.push_back(static_cast<char>(*byte));
-      return;
+      push_byte(*byte, next);
+    } else {
+      flush(next);
+      next(token);
     }
-    flush(next);
-    next(token);
   }
   void finish(const Next& next) override { flush(next); }
-  void drop_complete() override { sent_ = utf8_valid_prefix(run_); }
+  void drop_complete() override { sent_ = whole_; }
 
  private:
   static std::optional<std::uint8_t> byte_of(std::string_view token) {
@@ -85,20 +86,29 @@ class ByteFallbackStep : public Step {
     if (!is_digit(token[3]) || !is_digit(token[4])) return std::nullopt;
     return static_cast<std::uint8_t>(digit(token[3]) << 4 | digit(token[4]));
   }
+  void push_byte(std::uint8_t byte, const Next& next) {
+    if (spoiled_) return next(kReplacementCharacter);
+    run_.push_back(static_cast<char>(byte));
+    const Utf8Head head = utf8_head(std::string_view(run_).substr(whole_));
+    if (head.kind == Utf8Head::Kind::kCharacter) whole_ = run_.size();
+    if (head.kind == Utf8Head::Kind::kIllFormed) spoil(next);
+  }
+  void spoil(const Next& next) {
+    for (std::size_t i = sent_; i < run_.size(); ++i) next(kReplacementCharacter);
+    spoiled_ = true;
+  }
   void flush(const Next& next) {
-    if (run_.size() > sent_) {
-      if (utf8_valid_prefix(run_) == run_.size()) {
-        next(std::string_view(run_).substr(sent_));
-      } else {
-        for (std::size_t i = sent_; i < run_.size(); ++i) next(kReplacementCharacter);
-      }
-    }
+    if (!spoiled_ && whole_ < run_.size()) spoil(next);
+    if (!spoiled_ && sent_ < run_.size()) next(std::string_view(run_).substr(sent_));
     run_.clear();
-    sent_ = 0;
+    whole_ = sent_ = 0;
+    spoiled_ = false;
   }
 
   std::string run_;
-  std::size_t sent_ = 0;
+  std::size_t whole_ = 0;  ///< bytes of it that are whole characters
+  std::size_t sent_ = 0;   ///< bytes that are not to go out (again)
+  bool spoiled_ = false;
 };
 
 class ReplaceStep : public Step {

@@ -47,6 +47,10 @@ Text apply(const Normalizer::ByteLetters&, std::string text, Regex::Scratch&) {
   return out;
 }
 
+Text apply(NormalizationForm form, std::string text, Regex::Scratch&) {
+  return to_normalization_form(text, form);
+}
+
 }  // namespace
 
 std::string replace_all(std::string_view text, std::string_view from, std::string_view to) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/base/result.hpp"
+#include "runtime/tokenizer/normalization_form.hpp"
 #include "runtime/tokenizer/regex.hpp"
 
 namespace sluice {
@@ -29,7 +30,8 @@ class Normalizer {
     bool right = true;
   };
   struct ByteLetters {};
-  using Step = std::variant<Prepend, Replace, ReplaceLiteral, Strip, ByteLetters>;
+  using Step =
+      std::variant<Prepend, Replace, ReplaceLiteral, Strip, ByteLetters, NormalizationForm>;
 
   void add(Step step) { steps_.push_back(std::move(step)); }
   [[nodiscard]] bool empty() const { return steps_.empty(); }

@@ -14,8 +14,11 @@ constexpr std::string_view kSpace =
 constexpr std::string_view kNotSpace =
     R"(\x{0}-\x{8}\x{e}-\x{1f}\x{21}-\x{84}\x{86}-\x{9f}\x{a1}-\x{167f}\x{1681}-\x{1fff})"
     R"(\x{200b}-\x{2027}\x{202a}-\x{202e}\x{2030}-\x{205e}\x{2060}-\x{2fff}\x{3001}-\x{d7ff}\x{e000}-\x{10ffff})";
+// Alphabetic, marks, decimal digits, connectors. Outside of classes \w also has the other numbers
+// of Latin-1.
 constexpr std::string_view kWord =
-    R"(\p{L}\p{M}\p{N}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+    R"(\p{L}\p{M}\p{Nd}\p{Nl}\p{Pc}\x{24b6}-\x{24e9}\x{1f130}-\x{1f149}\x{1f150}-\x{1f169}\x{1f170}-\x{1f189})";
+constexpr std::string_view kLatinNumbers = R"(\x{b2}\x{b3}\x{b9}\x{bc}-\x{be})";
 constexpr std::string_view kHexadecimal = "0-9A-Fa-f";
 
 struct PropertyName {
@@ -75,6 +78,23 @@ std::string property(std::string_view name, bool negated) {
   for (const auto entry : kBinaryProperties) known = known || entry == plain;
   if (!known) ours.insert(0, "sc:");  // Script; PCRE2's default is Script_Extensions
   return std::string(negated ? "\\P{" : "\\p{") + ours + "}";
+}
+
+/// [:name:] in a class; PCRE2's own are other sets.
+std::string_view posix_class(std::string_view name) {
+  constexpr std::array<std::pair<std::string_view, std::string_view>, 7> kSets = {{
+      {"[:punct:]", R"(\p{P}\p{S})"},
+      {"[:word:]", kWord},
+      {"[:space:]", kSpace},
+      {"[:alpha:]", R"(\p{Alphabetic})"},
+      {"[:alnum:]", R"(\p{Alphabetic}\p{Nd})"},
+      {"[:upper:]", R"(\p{Uppercase})"},
+      {"[:lower:]", R"(\p{Lowercase})"},
+  }};
+  for (const auto& [known, set] : kSets) {
+    if (known == name) return set;
+  }
+  return name;
 }
 
 /// What matches one character: `[items]`, or a group when the class needs set operations.
@@ -137,13 +157,14 @@ class Translator {
       if (in_class && !negated) return std::string(members);
       return (negated ? "[^" : "[") + std::string(members) + "]";
     };
+    std::string word(in_class ? "" : kLatinNumbers);
     switch (c) {
       case 's': return set(kSpace, false);
       case 'S': return in_class ? std::string(kNotSpace) : set(kSpace, true);
-      case 'w': return set(kWord, false);
-      case 'h': return set(kHexadecimal, false);
-      case 'W':
-      case 'H': return set(c == 'W' ? kWord : kHexadecimal, true);
+      case 'w':
+      case 'W': return set(word.append(kWord), c == 'W');
+      case 'h':
+      case 'H': return set(kHexadecimal, c == 'H');
       case 'u': return "\\x{" + std::string(take_hexadecimal(4)) + "}";
       case 'p':
       case 'P': return take_property(c == 'P');
@@ -213,10 +234,7 @@ class Translator {
       const auto end = rest_.find(":]");
       if (end != std::string_view::npos) {
         const auto name = rest_.substr(0, end + 2);
-        set.items += name == "[:punct:]"   ? std::string_view("\\p{P}\\p{S}")
-                     : name == "[:word:]"  ? kWord
-                     : name == "[:space:]" ? kSpace
-                                           : name;
+        set.items += posix_class(name);
         rest_.remove_prefix(end + 2);
         return;
       }

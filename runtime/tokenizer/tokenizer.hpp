@@ -92,8 +92,8 @@ class Tokenizer {
 /// Ids in, text out as early as it is certain; joined, it is decode() of all ids.
 ///
 /// A character goes out with its last byte, U+FFFD as soon as nothing can complete a character.
-/// Runs of SentencePiece byte tokens go out when they end. Skipped special tokens add nothing, not
-/// even a boundary. The tokenizer must outlive it.
+/// Runs of SentencePiece byte tokens go out when they end, since a bad byte spoils a whole run.
+/// Skipped special tokens add nothing, not even a boundary. The tokenizer must outlive it.
 class StreamDecoder {
  public:
   explicit StreamDecoder(const Tokenizer& tokenizer, DecodeOptions options = {});

@@ -127,6 +127,14 @@ Result<Regex> compile(const JsonNode& node, std::string_view pattern) {
 
 // Normalizer
 
+std::optional<NormalizationForm> normalization_form(std::string_view type) {
+  if (type == "NFC") return NormalizationForm::kNfc;
+  if (type == "NFD") return NormalizationForm::kNfd;
+  if (type == "NFKC") return NormalizationForm::kNfkc;
+  if (type == "NFKD") return NormalizationForm::kNfkd;
+  return std::nullopt;
+}
+
 Status read_normalizer(const JsonNode& node, int depth, Normalizer& out) {
   if (depth > kNestingMax) return too_deep(node);
   SLUICE_ASSIGN(const auto type, type_of(node));
@@ -154,8 +162,11 @@ Status read_normalizer(const JsonNode& node, int depth, Normalizer& out) {
     out.add(strip);
   } else if (type == "ByteLevel") {
     out.add(Normalizer::ByteLetters{});
+  } else if (const auto form = normalization_form(type)) {
+    out.add(*form);
   } else {
-    return unsupported(node, "a normalizer", type, "Sequence, Prepend, Replace, Strip, ByteLevel");
+    return unsupported(node, "a normalizer", type,
+                       "Sequence, Prepend, Replace, Strip, ByteLevel, NFC, NFD, NFKC, NFKD");
   }
   return {};
 }
