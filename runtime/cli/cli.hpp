@@ -18,6 +18,7 @@ using CommandRun = std::function<Result<int>()>;
 using AddCommand = void(CLI::App& app, CommandRun& run);
 
 /// One per command_<name>.cpp; the table in cli.cpp names them all.
+AddCommand add_bench;
 AddCommand add_config;
 AddCommand add_generate;
 AddCommand add_metrics;

@@ -127,7 +127,8 @@ Result<engine::ProbeOptions> probe_options(const Arguments& arguments,
                 read_steps(file, arguments.steps, options.tokens.shape(), model.vocab_size));
   SLUICE_ASSIGN(options.cluster, engine::cluster_options(config, model));
   options.backward = arguments.backward;
-  options.greedy_prompt = static_cast<std::int32_t>(std::min<std::int64_t>(8, options.tokens.shape()[1]));
+  options.greedy_prompt =
+      static_cast<std::int32_t>(std::min<std::int64_t>(8, options.tokens.shape()[1]));
   options.greedy_tokens = 24;
   return options;
 }

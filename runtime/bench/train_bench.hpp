@@ -1,0 +1,48 @@
+// Training steps on random tokens, timed: what `sluice bench train` prints.
+#pragma once
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "runtime/config/config.hpp"
+#include "runtime/engine/cluster.hpp"
+
+namespace sluice::bench {
+
+struct TrainBenchOptions {
+  std::int64_t steps = 10;  ///< timed, after two to warm up
+  bool profile = false;     ///< time by kernel and by waiting
+};
+
+struct TrainBenchReport {
+  double step_s = 0;        ///< median over the timed steps
+  double tokens_per_s = 0;  ///< of the median step
+  std::vector<double> steps_s;
+  std::int64_t parameters = 0;
+  std::string recipe, isa;  ///< isa names BF16 products too, where the recipe uses them
+  std::string cpu;
+  int threads = 0;
+  double operations = 0;   ///< of one step's matrix products and attention, forward and backward
+  double peak_gflops = 0;  ///< multiply-adds in registers on the same threads, measured in this run
+  double share_of_peak = 0;
+  double first_loss = 0;
+  std::int64_t predicted_bytes = 0, used_bytes_peak = 0;
+  std::int64_t new_blocks = 0;  ///< tensor memory taken from the system after the second step
+  struct Kernel {
+    std::string name;
+    double seconds = 0;  ///< a step
+    double calls = 0;    ///< a step
+    double gflops = 0;
+  };
+  std::vector<Kernel> kernels;   ///< slowest first
+  double waiting_s = 0;          ///< of the compute lane, a step: no task to run
+  double outside_kernels_s = 0;  ///< of tasks, a step: not inside a measured kernel
+};
+
+[[nodiscard]] Result<TrainBenchReport> run_train_bench(const config::Config& config,
+                                                       const TrainBenchOptions& options);
+[[nodiscard]] nlohmann::ordered_json to_json(const TrainBenchReport& report);
+[[nodiscard]] std::string to_table(const TrainBenchReport& report);
+
+}  // namespace sluice::bench

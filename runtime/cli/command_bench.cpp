@@ -1,0 +1,113 @@
+// sluice bench: matrix products and training steps, measured beside the machine's peak.
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <memory>
+
+#include "runtime/bench/gemm_bench.hpp"
+#include "runtime/bench/train_bench.hpp"
+#include "runtime/cli/cli.hpp"
+#include "runtime/cli/config_options.hpp"
+#include "runtime/engine/settings.hpp"
+#include "runtime/store/hf_config.hpp"
+
+namespace sluice {
+namespace {
+
+struct Arguments {
+  ConfigOptions config;
+  bool json = false;
+  // gemm
+  std::vector<std::string> models;
+  std::string filter;
+  double seconds = 0.25;
+  std::int64_t tokens = 2048;
+  // train
+  bench::TrainBenchOptions train;
+};
+
+Result<int> print(const std::string& text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (!written || std::fflush(stdout) != 0) return failed("cannot write to standard output");
+  return 0;
+}
+
+Result<std::vector<bench::GemmTask>> gemm_tasks(const Arguments& arguments) {
+  std::vector<bench::GemmTask> tasks = bench::cube_tasks();
+  for (const std::string& path : arguments.models) {
+    SLUICE_ASSIGN(const store::HfConfig model, store::read_hf_config(path));
+    const std::string name = std::filesystem::path(path).stem().string();
+    const auto own = bench::model_tasks(name, model.model, arguments.tokens);
+    tasks.insert(tasks.end(), own.begin(), own.end());
+  }
+  return tasks;
+}
+
+Result<int> bench_gemm(const Arguments& arguments) {
+  SLUICE_ASSIGN(const config::Config config, arguments.config.load());
+  SLUICE_ASSIGN(const device::CpuDevice::Config device_config, engine::device_config(config));
+  SLUICE_ASSIGN(const std::vector<bench::GemmTask> tasks, gemm_tasks(arguments));
+  device::CpuDevice device(device_config);
+  bench::GemmBenchOptions options;
+  options.operands = config.precision.recipe == "bf16" ? DType::kBF16 : DType::kF32;
+  options.filter = arguments.filter;
+  options.seconds_a_row = arguments.seconds;
+  const bench::GemmBenchReport report = bench::run_gemm_bench(device.context(), tasks, options);
+  if (arguments.json) return print(bench::to_json(report).dump(1) + "\n");
+  return print(kernels::cpu_description() + "\n" + bench::to_table(report));
+}
+
+Result<int> bench_train(const Arguments& arguments) {
+  ConfigOptions options = arguments.config;
+  // The published comparison: 8 sequences of 256 tokens a step, one micro-batch of all. --set comes
+  // later and wins.
+  options.sets.insert(
+      options.sets.begin(),
+      {"train.micro_batch_size=8", "train.global_batch_size=8", "train.sequence_length=256"});
+  SLUICE_ASSIGN(const config::Config config, options.load());
+  SLUICE_ASSIGN(const bench::TrainBenchReport report,
+                bench::run_train_bench(config, arguments.train));
+  return print(arguments.json ? bench::to_json(report).dump() + "\n" : bench::to_table(report));
+}
+
+void add_gemm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
+  auto* command = bench.add_subcommand(
+      "gemm", "Matrix products: cubes and the shapes of models, as shares of the peak");
+  command->add_option("--model", arguments->models,
+                      "config.json whose shapes to measure; may be given again");
+  command->add_option("--tokens", arguments->tokens, "rows of the models' products")
+      ->check(CLI::Range(1, 1 << 20))
+      ->capture_default_str();
+  command->add_option("--filter", arguments->filter, "only rows whose name contains this");
+  command->add_option("--seconds", arguments->seconds, "time for each row")
+      ->check(CLI::Range(0.01, 60.0))
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "as JSON");
+  add_set_option(*command, arguments->config);
+  command->callback([arguments, &run] { run = [arguments] { return bench_gemm(*arguments); }; });
+}
+
+void add_bench_train(CLI::App& bench, const std::shared_ptr<Arguments>& arguments,
+                     CommandRun& run) {
+  auto* command = bench.add_subcommand(
+      "train", "Training steps on random tokens: tokens a second and where the time goes");
+  add_config_options(*command, arguments->config);
+  command->add_option("--steps", arguments->train.steps, "timed steps, after two to warm up")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  command->add_flag("--profile", arguments->train.profile,
+                    "split the time by kernel and by waiting");
+  command->add_flag("--json", arguments->json, "one JSON object");
+  command->callback([arguments, &run] { run = [arguments] { return bench_train(*arguments); }; });
+}
+
+}  // namespace
+
+void add_bench(CLI::App& app, CommandRun& run) {
+  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  auto* command = app.add_subcommand("bench", "Measure this machine and what Sluice makes of it");
+  command->require_subcommand(1);
+  add_gemm(*command, arguments, run);
+  add_bench_train(*command, arguments, run);
+}
+
+}  // namespace sluice
