@@ -192,12 +192,13 @@ void DecoderLayer::gate_backward(const kernels::ComputeContext& context,
   const kernels::GateDesc desc = gate_desc(constants_->config);
   const Routing& routing = saved.routing;
   const Tensor dweights = context.make(DType::kF32, routing.weights.shape());
+  const std::span<float> by_slot = dweights.values<float>();
   std::int64_t filled = 0;
   for (const ExpertGradients* group : groups) {
-    filled += static_cast<std::int64_t>(group->slots.size());
-    for (std::size_t row = 0; row < group->slots.size(); ++row)
-      dweights.values<float>()[static_cast<std::size_t>(group->slots[row])] =
-          group->weights.values<float>()[row];
+    const std::span<const float> of_row = group->weights.values<const float>();
+    for (std::size_t row = 0; row < of_row.size(); ++row)
+      by_slot[static_cast<std::size_t>(group->slots[row])] = of_row[row];
+    filled += group->weights.shape().count();
   }
   SLUICE_CHECK_EQ(filled, dweights.shape().count());
   saved.dlogits = context.make(DType::kF32, routing.scores.shape());

@@ -55,6 +55,17 @@ struct ExpertBlock::Saved {
   }
 };
 
+namespace {
+
+void gather_weights(const Routing& routing, const kernels::Route& route, const Tensor& to) {
+  const std::span<const float> weights = routing.weights.values<const float>();
+  const std::span<float> rows = to.values<float>();
+  for (std::size_t row = 0; row < rows.size(); ++row)
+    rows[row] = weights[static_cast<std::size_t>(route.slots[row])];
+}
+
+}  // namespace
+
 void ExpertBlock::SavedDeleter::operator()(Saved* saved) const { delete saved; }
 ExpertBlock::SavedPtr ExpertBlock::make_saved() { return SavedPtr(new Saved); }
 
@@ -90,10 +101,7 @@ kernels::TreePartial ExpertBlock::forward(const kernels::ComputeContext& context
   kernels::route(routing.experts.values<const std::int32_t>(), tokens, config.num_experts_per_tok,
                  weights_->first, weights_->count, s.route);
   s.row_weights = s.make(context, DType::kF32, 1);
-  for (std::size_t row = 0; row < s.route.slots.size(); ++row)
-    s.row_weights.values<float>()[row] =
-        routing.weights.values<const float>()[static_cast<std::size_t>(s.route.slots[row])];
-
+  gather_weights(routing, s.route, s.row_weights);
   s.gate_up = s.make(context, dtype, 2 * inner);
   kernels::grouped_gemm(context, normed.view(), s.route.tokens, s.route.offsets,
                         Weights::packed(context, weights_->gate_up, false), s.gate_up.view());
