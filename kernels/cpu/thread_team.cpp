@@ -3,10 +3,12 @@
 #include "kernels/cpu/thread_team.hpp"
 
 #include <atomic>
+#include <functional>
 #include <thread>
 #include <vector>
 
 #include "kernels/base/check.hpp"
+#include "kernels/cpu/work_shares.hpp"
 
 namespace sluice::kernels {
 namespace {
@@ -81,14 +83,13 @@ void ThreadTeam::parallel_for(std::int64_t count, std::int64_t grain,
   // About four pieces a thread: enough to even out a thread that was descheduled, few enough to
   // stay cheap.
   const std::int64_t piece = std::max(grain, (count + threads() * 4 - 1) / (threads() * 4));
-  std::atomic<std::int64_t> next{0};
-  run([&](int) {
-    for (;;) {
-      const std::int64_t first = next.fetch_add(piece, std::memory_order_relaxed);
-      if (first >= count) return;
-      body(first, std::min(count, first + piece));
+  WorkShares shares((count + piece - 1) / piece, threads());
+  const auto work = [&](int thread) {
+    for (std::int64_t i = shares.take(thread); i >= 0; i = shares.take(thread)) {
+      body(i * piece, std::min(count, (i + 1) * piece));
     }
-  });
+  };
+  run(std::ref(work));  // a reference: std::function then allocates nothing
 }
 
 }  // namespace sluice::kernels

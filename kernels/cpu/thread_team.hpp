@@ -23,7 +23,8 @@ class ThreadTeam {
   void run(const std::function<void(int)>& body);
 
   /// Calls body(first, last) on pieces of [0, count) of at least `grain` items, handed out as
-  /// threads come free.
+  /// threads come free. A thread begins with its own share of the range, the same in every loop
+  /// over so many items, and so mostly meets data that it wrote itself.
   void parallel_for(std::int64_t count, std::int64_t grain,
                     const std::function<void(std::int64_t, std::int64_t)>& body);
 

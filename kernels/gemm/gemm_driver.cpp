@@ -4,10 +4,10 @@
 // by block (so every element's chain stays in order), packs its block of A, and multiplies it with
 // panels of B that are either packed already or packed beside it.
 #include <algorithm>
-#include <atomic>
 #include <functional>
 #include <memory>
 
+#include "kernels/cpu/work_shares.hpp"
 #include "kernels/gemm/gemm_heuristics.hpp"
 #include "kernels/gemm/gemm_kernel_set.hpp"
 
@@ -35,12 +35,11 @@ GemmShape shape_of(const Product& p) {
 template <class Body>
 void for_each_item(const ComputeContext& context, const GemmKernelSet& kernels, int threads,
                    std::int64_t count, const Body& body) {
-  std::atomic<std::int64_t> next{0};
+  WorkShares shares(count, threads);
   const auto work = [&](int thread) {
     if (thread >= threads) return;
     if (kernels.begin != nullptr) kernels.begin();
-    for (std::int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < count;
-         i = next.fetch_add(1, std::memory_order_relaxed)) {
+    for (std::int64_t i = shares.take(thread); i >= 0; i = shares.take(thread)) {
       body(i, thread);
     }
     if (kernels.end != nullptr) kernels.end();
@@ -75,8 +74,8 @@ class Item {
         a_(scratch),
         b_(scratch + layout.a_bytes) {
     const GemmBlocking& b = job.blocking;
-    const std::int64_t m_block = index % b.m_blocks;  // neighbours share a block of B
-    const std::int64_t n_block = index / b.m_blocks;
+    const std::int64_t m_block = index / b.n_blocks;  // a thread's share is a range of rows
+    const std::int64_t n_block = index % b.n_blocks;
     first_row_ = b.first_m_tile(m_block) * kernels.rows;
     rows_ = std::min(b.first_m_tile(m_block + 1) * kernels.rows, p_.m()) - first_row_;
     first_column_ = b.first_n_tile(n_block) * kernels.columns;
