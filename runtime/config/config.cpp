@@ -4,6 +4,11 @@
 #include "runtime/store/hf_config.hpp"
 
 namespace sluice::config {
+namespace {
+
+constexpr std::int64_t kMicroBatchTokensMax = 1 << 24;  // sizes of activations stay far below 2^63
+
+}  // namespace
 
 ModelOverrides::ModelOverrides() {
   model::ModelConfig names;
@@ -44,6 +49,13 @@ Status validate(const Config& config) {
     return invalid_input("{} is {}, no multiple of {}, which is {}",
                          config.where("train.global_batch_size"), train.global_batch_size,
                          config.where("train.micro_batch_size"), train.micro_batch_size);
+  }
+  if (const std::int64_t tokens = train.micro_batch_size * train.sequence_length;
+      tokens > kMicroBatchTokensMax) {
+    return invalid_input("{} is {}, which with {} of {} gives {} tokens, more than {}",
+                         config.where("train.micro_batch_size"), train.micro_batch_size,
+                         config.where("train.sequence_length"), train.sequence_length, tokens,
+                         kMicroBatchTokensMax);
   }
   if (train.minimum_learning_rate > train.learning_rate) {
     return invalid_input("{} is {}, above {}, which is {}",

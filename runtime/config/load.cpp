@@ -139,6 +139,11 @@ std::string unknown(const Assignment& assignment, const Names& names) {
     return fmt::format("{} is a section; its keys go below [{}]", assignment.key, assignment.key);
   }
   std::string nearest = nearest_name(assignment.key, is_table ? names.sections : names.keys);
+  const std::string section = assignment.key.substr(0, assignment.key.find('.'));
+  if (nearest.empty() && section != assignment.key && !is_section(names, section)) {
+    const std::string likely = nearest_name(section, names.sections);
+    if (!likely.empty()) nearest = likely + assignment.key.substr(section.size());
+  }
   // A key without its section: the section that has it.
   for (const std::string& key : names.keys) {
     if (nearest.empty() && key.ends_with("." + assignment.key)) nearest = key;

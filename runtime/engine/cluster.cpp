@@ -8,6 +8,7 @@
 #include "actors/stage.hpp"
 #include "graph/model/summary.hpp"
 #include "graph/plan_check.hpp"
+#include "runtime/engine/process_memory.hpp"
 #include "runtime/host/caf_host.hpp"
 
 namespace sluice::engine {
@@ -19,6 +20,25 @@ std::vector<std::int32_t> moe_layers(const model::ModelConfig& config) {
     if (config.is_moe(l)) out.push_back(static_cast<std::int32_t>(l));
   }
   return out;
+}
+
+// Before any of it is taken: what the plan foresees, and tables that grow with the positions.
+Status check_memory(const graph::Plan& plan, const ClusterOptions& options) {
+  double bytes = 0;
+  for (const graph::RankMemory& rank : plan.memory) bytes += static_cast<double>(rank.total());
+  const bool has_caches = options.use == model::ParameterUse::kInference;
+  const std::int64_t width =
+      options.model.qk_rope_head_dim +
+      (has_caches ? options.model.num_hidden_layers *
+                        (options.model.kv_lora_rank + options.model.qk_rope_head_dim)
+                  : 0);
+  bytes += static_cast<double>(options.positions_max) * static_cast<double>(width) * sizeof(float);
+  const auto available = static_cast<double>(memory_bytes_max());
+  if (bytes <= available) return {};
+  return invalid_input(
+      "the model and its run need about {:.1f} GB of memory, but there are {:.1f} GB; make the "
+      "model, train.micro_batch_size or the sequences smaller",
+      bytes / 1e9, available / 1e9);
 }
 
 std::unique_ptr<host::Host> live_host(device::CpuDevice& device) {
@@ -41,6 +61,7 @@ Result<graph::Plan> plan_of(const ClusterOptions& options) {
 Result<std::unique_ptr<Cluster>> Cluster::create(ClusterOptions options) {
   std::unique_ptr<Cluster> cluster(new Cluster);
   SLUICE_ASSIGN(cluster->plan_, plan_of(options));
+  SLUICE_TRY(check_memory(cluster->plan_, options));
   cluster->device_ = std::make_unique<device::CpuDevice>(options.device);
   cluster->host_ = options.host ? options.host(*cluster->device_) : live_host(*cluster->device_);
   cluster->add_actors(options);

@@ -40,7 +40,8 @@ struct ClusterOptions {
 
 class Cluster {
  public:
-  /// Errors: a plan that cannot be (sizes that do not divide, more stages than layers, ...).
+  /// Errors: a plan that cannot be (sizes that do not divide, more stages than layers, ...), or
+  /// that needs more memory than there is.
   [[nodiscard]] static Result<std::unique_ptr<Cluster>> create(ClusterOptions options);
   ~Cluster();
 

@@ -29,8 +29,23 @@ std::string next_step(int error) {
     case EFBIG: return "; the limit on file sizes (ulimit -f) is too low";
     case EROFS:
     case EACCES:
-    case EPERM: return "; choose a folder that you may write";
+    case EPERM: return "; choose one that you may use";
     default: return "";
+  }
+}
+
+bool is_callers_fault(int error) {
+  switch (error) {
+    case ENOENT:
+    case ENOTDIR:
+    case EISDIR:
+    case EACCES:
+    case EPERM:
+    case EROFS:
+    case ELOOP:
+    case ENAMETOOLONG:
+    case EINVAL: return true;
+    default: return false;
   }
 }
 
@@ -38,9 +53,11 @@ tl::unexpected<Error> system_failure(std::string_view what, const fs::path& path
   return failed("cannot {} {}: {}{}", what, path.string(), reason(error), next_step(error));
 }
 
-bool is_callers_fault(int error) {
-  return error == ENOENT || error == ENOTDIR || error == EACCES || error == ELOOP ||
-         error == ENAMETOOLONG || error == EISDIR || error == EINVAL;
+// Of a path that is met for the first time: one that cannot be used is the caller's.
+tl::unexpected<Error> path_failure(std::string_view what, const fs::path& path, int error) {
+  auto failure = system_failure(what, path, error);
+  if (is_callers_fault(error)) failure.value().kind = ErrorKind::kInvalidInput;
+  return failure;
 }
 
 int close_retrying(int descriptor) { return descriptor < 0 ? 0 : ::close(descriptor); }
@@ -83,13 +100,7 @@ Result<File> File::open_read(const fs::path& path) {
   }
   // Not blocking: opening a named pipe would wait for its writer.
   const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-  if (descriptor < 0) {
-    auto error = system_failure("open", path, errno);
-    if (is_callers_fault(errno)) {
-      return invalid_input("cannot open {}: {}", path.string(), reason(errno));
-    }
-    return error;
-  }
+  if (descriptor < 0) return path_failure("open", path, errno);
   File file(descriptor, 0, path);
   struct stat status {};
   if (::fstat(descriptor, &status) != 0) return system_failure("examine", path, errno);
@@ -100,7 +111,7 @@ Result<File> File::open_read(const fs::path& path) {
 
 Result<File> File::create(const fs::path& path, std::uint64_t size) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-  if (descriptor < 0) return system_failure("create", path, errno);
+  if (descriptor < 0) return path_failure("create", path, errno);
   File file(descriptor, size, path);
   if (const int error = reserve(descriptor, size)) return system_failure("write", path, error);
   return file;
@@ -183,7 +194,7 @@ Status sync_directory(const fs::path& folder) {
 Status make_directories(const fs::path& folder) {
   std::error_code error;
   fs::create_directories(folder, error);
-  if (error) return system_failure("create the folder", folder, error.value());
+  if (error) return path_failure("create the folder", folder, error.value());
   return {};
 }
 

@@ -1,9 +1,9 @@
 // Files as the stores need them: whole reads with a limit, positioned reads and writes, durable
 // renames.
 //
-// Every failure says what was tried, on which path, and what the system answered. A path that does
-// not exist or is no plain file is the caller's (invalid_input); the rest went wrong later
-// (failed). Never blocks on a pipe or device.
+// Every failure says what was tried, on which path, and what the system answered. A path that
+// cannot be opened or created, or is no plain file, is the caller's fault (invalid_input); the rest
+// went wrong later (failed). Never blocks on a pipe or device.
 #pragma once
 
 #include <cstddef>

@@ -48,8 +48,10 @@ Result<std::string> read_header_text(const File& file) {
   SLUICE_TRY(file.read_at(0, length_bytes));
   const std::uint64_t length = decode_length(length_bytes);
   if (length > kHeaderBytesMax) {
-    return invalid_input("header of {} bytes, more than the {} that the format allows", length,
-                         kHeaderBytesMax);
+    return invalid_input(
+        "not a safetensors file: it begins with a header length of {}, more than the {} that the "
+        "format allows",
+        length, kHeaderBytesMax);
   }
   if (length > file.size() - kLengthBytes) {
     return invalid_input("truncated: header of {} bytes in a file of {}", length, file.size());

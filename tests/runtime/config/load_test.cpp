@@ -52,6 +52,7 @@ TEST(Config, UnknownKeysNameTheNearest) {
               AllOf(HasSubstr("unknown section trian"), HasSubstr("mean train?")));
   EXPECT_THAT(message_of("[qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq]\nzzzzzzzzzzzzzzzzzz=1"),
               HasSubstr("config explain"));
+  EXPECT_THAT(message_of("[trian]\nx = 1"), HasSubstr("did you mean train.x?"));
   EXPECT_THAT(message_of("train = 3"), HasSubstr("train is a section"));
   EXPECT_THAT(message_of("[[train]]\nsteps = 3"), HasSubstr("train is a section"));
   EXPECT_EQ(message_of("[train]\n[data]\n"), "(accepted)");
@@ -94,6 +95,9 @@ TEST(Config, ImpossibleCombinations) {
                     HasSubstr("run.toml:2: train.micro_batch_size, which is 3")));
   EXPECT_THAT(message_of("[train]\nminimum_learning_rate = 1.0"),
               HasSubstr("above train.learning_rate"));
+  EXPECT_THAT(message_of("[train]\nsequence_length = 1048576\nmicro_batch_size = "
+                         "65536\nglobal_batch_size = 65536"),
+              AllOf(HasSubstr("run.toml:3: train.micro_batch_size is 65536"), HasSubstr("tokens")));
   EXPECT_THAT(message_of("[train]\nadam_beta2 = 1"), HasSubstr("must be below 1"));
   EXPECT_THAT(message_of("[model]\nmtp_depth=1\nnum_nextn_predict_layers=1"),
               HasSubstr("leave one out"));
