@@ -9,16 +9,6 @@
 namespace sluice::kernels {
 namespace {
 
-const AttentionKernels& kernels_of(Isa isa) {
-  return select(isa, reference::kAttentionKernels, avx2::kAttentionKernels,
-                avx512::kAttentionKernels);
-}
-
-const LatentAttentionKernels& latent_kernels_of(Isa isa) {
-  return select(isa, reference::kLatentAttentionKernels, avx2::kLatentAttentionKernels,
-                avx512::kLatentAttentionKernels);
-}
-
 void check_matrix(const TensorView& view, DType dtype, std::int64_t rows, std::int64_t columns) {
   SLUICE_CHECK(view.dtype == dtype, "{} where {} is expected", name_of(view.dtype), name_of(dtype));
   SLUICE_CHECK_EQ(view.rows, rows);
@@ -59,7 +49,9 @@ void attention(const ComputeContext& context, const AttentionDesc& desc, TensorV
   check_inputs(desc, q, kv, k_rope, log_sum_exp.size());
   check_matrix(out, q.dtype, q.rows, desc.heads * desc.value);
   const ProfileScope scope(context, "attention", attention_operations(desc));
-  kernels_of(context.isa).forward(context, desc, q, kv, k_rope, out, log_sum_exp);
+  const AttentionForward kernel =
+      select(context.isa, reference::kAttention, avx2::kAttention, avx512::kAttention);
+  kernel(context, desc, q, kv, k_rope, out, log_sum_exp);
 }
 
 void attention_backward(const ComputeContext& context, const AttentionDesc& desc, TensorView q,
@@ -73,8 +65,9 @@ void attention_backward(const ComputeContext& context, const AttentionDesc& desc
   check_matrix(dkv, q.dtype, kv.rows, kv.columns);
   check_matrix(dk_rope, q.dtype, k_rope.rows, k_rope.columns);
   const ProfileScope scope(context, "attention_backward", attention_backward_operations(desc));
-  kernels_of(context.isa)
-      .backward(context, desc, q, kv, k_rope, out, log_sum_exp, dout, dq, dkv, dk_rope);
+  const AttentionBackward kernel = select(context.isa, reference::kAttentionBackward,
+                                          avx2::kAttentionBackward, avx512::kAttentionBackward);
+  kernel(context, desc, q, kv, k_rope, out, log_sum_exp, dout, dq, dkv, dk_rope);
 }
 
 void latent_attention(const ComputeContext& context, std::int64_t heads, std::int64_t rank,
@@ -91,7 +84,9 @@ void latent_attention(const ComputeContext& context, std::int64_t heads, std::in
   const ProfileScope scope(context, "latent_attention",
                            static_cast<double>(2 * q_absorbed.rows * heads * cache.length) *
                                static_cast<double>(2 * rank + rope));
-  latent_kernels_of(context.isa).forward(context, heads, rank, rope, scale, q_absorbed, cache, out);
+  const LatentAttention kernel = select(context.isa, reference::kLatentAttention,
+                                        avx2::kLatentAttention, avx512::kLatentAttention);
+  kernel(context, heads, rank, rope, scale, q_absorbed, cache, out);
 }
 
 }  // namespace sluice::kernels

@@ -6,25 +6,24 @@
 
 namespace sluice::kernels {
 
-struct AttentionKernels {
-  decltype(&attention) forward;
-  decltype(&attention_backward) backward;
-};
-struct LatentAttentionKernels {
-  decltype(&latent_attention) forward;
-};
+using AttentionForward = decltype(&attention);
+using AttentionBackward = decltype(&attention_backward);
+using LatentAttention = decltype(&latent_attention);
 
 namespace reference {
-extern const AttentionKernels kAttentionKernels;
-extern const LatentAttentionKernels kLatentAttentionKernels;
+extern const AttentionForward kAttention;
+extern const AttentionBackward kAttentionBackward;
+extern const LatentAttention kLatentAttention;
 }  // namespace reference
 namespace avx2 {
-extern const AttentionKernels kAttentionKernels;
-extern const LatentAttentionKernels kLatentAttentionKernels;
+extern const AttentionForward kAttention;
+extern const AttentionBackward kAttentionBackward;
+extern const LatentAttention kLatentAttention;
 }  // namespace avx2
 namespace avx512 {
-extern const AttentionKernels kAttentionKernels;
-extern const LatentAttentionKernels kLatentAttentionKernels;
+extern const AttentionForward kAttention;
+extern const AttentionBackward kAttentionBackward;
+extern const LatentAttention kLatentAttention;
 }  // namespace avx512
 
 /// ln of the sum of a row's exponentials, from the row's maximum and the sum relative to it.

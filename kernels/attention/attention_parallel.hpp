@@ -33,11 +33,12 @@ namespace sluice::kernels {
   return p == parts ? blocks : static_cast<std::int64_t>(static_cast<double>(blocks) * share);
 }
 
-/// Whether backward computes the scores twice (queries in parallel for dq, keys in parallel for dk
-/// and dv; 576 units of work at DeepSeek's head sizes) instead of once per head (416 units, but no
-/// more parallel than there are heads).
+/// Whether backward goes over the scores twice, queries in parallel for dq and keys in parallel for
+/// dk and dv, instead of once per head with no more tasks than heads. At DeepSeek's head sizes that
+/// is 576 against 416 operations a pair, and it packs more.
 [[nodiscard]] constexpr bool backward_in_two_passes(std::int64_t heads, std::int64_t threads) {
-  return 416 * divide_up(heads, threads) * threads > 600 * heads;
+  constexpr std::int64_t kOnePass = 416, kTwoPasses = 600;
+  return kOnePass * divide_up(heads, threads) * threads > kTwoPasses * heads;
 }
 
 /// Calls body(task, scratch) for every task on the team, in the order of tasks as threads come

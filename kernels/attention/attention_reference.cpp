@@ -258,7 +258,8 @@ void latent_entry(const ComputeContext& context, std::int64_t heads, std::int64_
 
 }  // namespace
 
-const AttentionKernels kAttentionKernels{forward_entry, backward_entry};
-const LatentAttentionKernels kLatentAttentionKernels{latent_entry};
+const AttentionForward kAttention = forward_entry;
+const AttentionBackward kAttentionBackward = backward_entry;
+const LatentAttention kLatentAttention = latent_entry;
 
 }  // namespace sluice::kernels::reference

@@ -228,7 +228,7 @@ void entry(const ComputeContext& context, std::int64_t heads, std::int64_t rank,
 
 }  // namespace
 
-const LatentAttentionKernels kLatentAttentionKernels{entry};
+const LatentAttention kLatentAttention = entry;
 
 }  // namespace sluice::kernels::SLUICE_ISA
 
