@@ -1,8 +1,11 @@
 // Blocking, packing and threads: the same for every kernel set.
 //
 // Work items are blocks of C; threads take the next one from a counter. An item runs along K block
-// by block (so every element's chain stays in order), packs its block of A, and multiplies it with
-// panels of B that are either packed already or packed beside it.
+// by block (so every element's chain stays in order), packs its rows of A, and multiplies them with
+// panels of B that are either packed already or packed by the item for itself.
+//
+// # Why not pack an unpacked B once, for all threads? Its panels then travel between the cores'
+// caches, which costs more than packing them twice where cores do not share a cache.
 #include <algorithm>
 #include <functional>
 #include <memory>
@@ -71,6 +74,7 @@ class Item {
       : kernels_(kernels),
         p_(job.product),
         k_block_(job.blocking.k_block),
+        a_rows_(job.blocking.a_tiles * kernels.rows),
         a_(scratch),
         b_(scratch + layout.a_bytes) {
     const GemmBlocking& b = job.blocking;
@@ -93,9 +97,12 @@ class Item {
     std::int64_t k = 0;
     do {  // once even for K = 0: C becomes zero
       const std::int64_t length = std::min(k_block_, p_.k - k);
-      pack_a(k, length);
       if (p_.b_panels == nullptr) pack_b(k, length);
-      multiply(k, length);
+      for (std::int64_t row = 0; row < rows_; row += a_rows_) {
+        const std::int64_t rows = std::min(a_rows_, rows_ - row);
+        pack_a(row, rows, k, length);
+        multiply(row, rows, k, length);
+      }
       k += length;
     } while (k < p_.k);
     if (p_.c.dtype == DType::kBF16) round();
@@ -107,17 +114,17 @@ class Item {
   }
 
  private:
-  void pack_a(std::int64_t k, std::int64_t length) const {
+  void pack_a(std::int64_t row, std::int64_t rows, std::int64_t k, std::int64_t length) const {
     const std::int64_t padded = kernels_.padded_k(length);
     kernels_.pack_a({.operand = &p_.a,
-                     .first_line = first_row_,
-                     .lines = rows_,
+                     .first_line = first_row_ + row,
+                     .lines = rows,
                      .all_lines = p_.m(),
                      .first_k = k,
                      .k = length,
                      .padded_k = padded,
                      .width = kernels_.rows,
-                     .last_width = (rows_ - 1) % kernels_.rows + 1,
+                     .last_width = (rows - 1) % kernels_.rows + 1,
                      .out = a_,
                      .panel_stride = a_panel_stride(kernels_, padded)});
   }
@@ -147,7 +154,7 @@ class Item {
     return p_.b_panels + (at * kernels_.padded_k(p_.k) + k * width) * kernels_.element_bytes;
   }
 
-  void multiply(std::int64_t k, std::int64_t length) const {
+  void multiply(std::int64_t first, std::int64_t rows, std::int64_t k, std::int64_t length) const {
     const std::int64_t padded = kernels_.padded_k(length);
     const std::int64_t a_stride = a_panel_stride(kernels_, padded);
     TileJob tile{.k = padded, .c_stride = c_stride_, .load = p_.accumulate || k > 0};
@@ -155,9 +162,9 @@ class Item {
       tile.columns = std::min(kernels_.columns, columns_ - column);
       tile.b = b_panel(column, k, padded);
       tile.a = a_;
-      for (std::int64_t row = 0; row < rows_; row += kernels_.rows) {
-        tile.rows = std::min(kernels_.rows, rows_ - row);
-        tile.c = c_ + row * c_stride_ + column;
+      for (std::int64_t row = 0; row < rows; row += kernels_.rows) {
+        tile.rows = std::min(kernels_.rows, rows - row);
+        tile.c = c_ + (first + row) * c_stride_ + column;
         kernels_.tile(tile);
         tile.a += a_stride;
       }
@@ -174,6 +181,7 @@ class Item {
   const GemmKernelSet& kernels_;
   const Product& p_;
   std::int64_t k_block_;
+  std::int64_t a_rows_;
   std::byte* a_;
   std::byte* b_;
   float* c_ = nullptr;
@@ -187,7 +195,7 @@ class Item {
 void widen(ScratchLayout& layout, const GemmKernelSet& kernels, const Job& job) {
   const GemmBlocking& b = job.blocking;
   const std::int64_t columns = b.n_tiles_max() * kernels.columns;
-  const std::int64_t a_bytes = b.m_tiles_max() * Item::a_panel_stride(kernels, b.k_block);
+  const std::int64_t a_bytes = b.a_tiles * Item::a_panel_stride(kernels, b.k_block);
   layout.a_bytes = std::max(layout.a_bytes, align_up(a_bytes));
   if (job.product.b_panels == nullptr) {
     layout.b_bytes =
@@ -212,8 +220,7 @@ class Run {
         jobs_(reinterpret_cast<Job*>(job_storage_.get()), products.size()) {
     std::uninitialized_value_construct(jobs_.begin(), jobs_.end());
     threads_ = count_threads(products);
-    const std::int64_t wanted =
-        threads_ == 1 ? 1 : threads_ * kItemsPerThread / static_cast<std::int64_t>(jobs_.size());
+    const std::int64_t wanted = items_wanted(products);
     for (std::size_t i = 0; i < jobs_.size(); ++i) add(jobs_[i], products[i], wanted);
     if (varying_ != Varying::kNothing) reserve_most(products.front());
     const int threads = varying_ == Varying::kNothing ? threads_ : context_.team->threads();
@@ -243,6 +250,15 @@ class Run {
     return choose_threads(operations, bytes, context_.team->threads());
   }
 
+  // A product's share of the items that keep all threads busy. Several a thread even out threads of
+  // different speed; one alone does not pack its operands again and again.
+  [[nodiscard]] std::int64_t items_wanted(std::span<const Product> products) const {
+    if (threads_ == 1) return 1;
+    const bool packs_both = products.size() == 1 && products[0].b_panels == nullptr;
+    const auto count = static_cast<std::int64_t>(products.size());
+    return (threads_ * (packs_both ? 1 : kItemsPerThread) + count - 1) / count;
+  }
+
   void add(Job& job, const Product& product, std::int64_t items_wanted) {
     const GemmTile tile = tile_of(kernels_);
     GemmShape shape = shape_of(product);
@@ -261,7 +277,8 @@ class Run {
     GemmShape shape = shape_of(product);
     if (varying_ == Varying::kDepth) shape.k = kAnyDepth;
     if (varying_ == Varying::kRows)
-      shape.m = block_m_tiles_max(choose_k_block(shape, tile), tile, cache_sizes()) * tile.rows;
+      shape.m =
+          block_m_tiles_max(shape.b, choose_k_block(shape, tile), tile, cache_sizes()) * tile.rows;
     const Job widest{product, choose_blocking(shape, tile, cache_sizes(), 1), 0};
     if (widest.blocking.items() > 0) widen(layout_, kernels_, widest);
   }
@@ -283,31 +300,6 @@ class Run {
   std::int64_t items_ = 0;
   int threads_ = 1;
 };
-
-// B is packed once for all threads when several blocks of rows would each pack it again.
-bool shares_panels(const ComputeContext& context, const GemmKernelSet& kernels, const Product& p) {
-  const std::int64_t wanted =
-      context.team->threads() == 1 ? 1 : context.team->threads() * kItemsPerThread;
-  return choose_blocking(shape_of(p), tile_of(kernels), cache_sizes(), wanted).m_blocks > 1;
-}
-
-void run_with_shared_panels(const ComputeContext& context, const GemmKernelSet& kernels,
-                            const Product& product) {
-  const std::int64_t step = choose_shared_columns(product.k, tile_of(kernels), cache_sizes());
-  const std::int64_t widest = kernels.padded_n(std::min(step, product.n()));
-  const std::int64_t bytes = widest * kernels.padded_k(product.k) * kernels.element_bytes;
-  const std::shared_ptr<std::byte> panels =
-      context.allocator->allocate(static_cast<std::size_t>(bytes));
-  for (std::int64_t first = 0; first < product.n(); first += step) {
-    Product part = product;
-    part.c = product.c.columns_from(first, std::min(step, product.n() - first));
-    const std::int64_t start = product.b.k_along_row ? first * product.b.row_stride : first;
-    part.b.data += start * static_cast<std::int64_t>(product.b.size_of_element());
-    pack_panels(context, kernels, part.b, product.k, part.n(), panels.get());
-    part.b_panels = panels.get();
-    Run(context, kernels, {&part, 1}, Varying::kNothing).run();
-  }
-}
 
 }  // namespace
 
@@ -339,10 +331,6 @@ void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, co
 void run_products(const ComputeContext& context, const GemmKernelSet& kernels,
                   std::span<const Product> products, Varying varying) {
   if (products.empty()) return;
-  if (varying == Varying::kNothing && products.size() == 1 && products[0].b_panels == nullptr &&
-      shares_panels(context, kernels, products[0])) {
-    return run_with_shared_panels(context, kernels, products[0]);
-  }
   Run(context, kernels, products, varying).run();
 }
 

@@ -6,24 +6,57 @@
 namespace sluice::kernels {
 namespace {
 
-// A block of A stays in L2 while B's panels stream past it; the rest is for those and for C.
-constexpr std::int64_t kL2ShareOfBlock = 3;
-// Longer K blocks load and store C less often; shorter ones keep a panel of B near L1.
+// Shares of L2, in percent. With B packed before, a block of A stays there while B's panels stream
+// past it. An item that packs B for itself keeps that block there instead, and a few rows of A.
+constexpr std::int64_t kPackedL2OfA = 33;
+constexpr std::int64_t kRawL2OfA = 12;
+constexpr std::int64_t kRawL2OfB = 60;
+// Longer K blocks load and store C less often; shorter ones leave room for more rows and columns.
 constexpr std::int64_t kKBlockBytes = 2048;
 // Where B is read only once, along rows that go across K, long stretches of each row count more.
 constexpr std::int64_t kThinKBlockBytes = 256;
-// Columns that one item covers at most: beyond, packing A again costs nothing.
+// Columns or rows that one item covers at most: beyond, packing the other side again costs nothing.
 constexpr std::int64_t kItemColumns = 1024;
-// Items stay this large, else packing A and leaving the caches' reach costs more than idling.
-constexpr std::int64_t kItemRowsMin = 48;
-constexpr std::int64_t kItemColumnsMin = 128;
+constexpr std::int64_t kRawItemRows = 1024;
 
 std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
-// Lines of A or columns of B whose K block fills its share of L2.
-std::int64_t lines_in_l2(std::int64_t k_block, const GemmTile& tile, const CacheSizes& caches) {
-  const std::int64_t line_bytes = k_block * tile.element_bytes;
-  return std::max<std::int64_t>(1, caches.l2_bytes / kL2ShareOfBlock / line_bytes);
+// Rows of A or columns of B whose K block fills so many percent of L2.
+std::int64_t lines_in_l2(std::int64_t percent, std::int64_t k_block, const GemmTile& tile,
+                         const CacheSizes& caches) {
+  return caches.l2_bytes * percent / 100 / (k_block * tile.element_bytes);
+}
+
+// Whole micro-tiles in so many rows or columns.
+std::int64_t tiles_in(std::int64_t lines, std::int64_t tile_lines) {
+  return std::max<std::int64_t>(1, lines / tile_lines);
+}
+
+// Items stay this large, else packing A (and B) and leaving the caches' reach costs more than
+// idling.
+struct ItemMin {
+  std::int64_t rows;
+  std::int64_t columns;
+};
+constexpr ItemMin kPackedItemMin{48, 128};
+constexpr ItemMin kRawItemMin{112, 64};
+
+// Packed: the longer side first, so that blocks stay square. Raw: columns first, which are packed
+// by one item then.
+void cut_finer(GemmBlocking& b, const GemmTile& tile, bool packed, std::int64_t items_wanted) {
+  const ItemMin& min = packed ? kPackedItemMin : kRawItemMin;
+  const std::int64_t m_blocks_max = std::max(b.m_blocks, b.m_tiles / tiles_in(min.rows, tile.rows));
+  const std::int64_t n_blocks_max =
+      std::max(b.n_blocks, b.n_tiles / tiles_in(min.columns, tile.columns));
+  const auto uneven = [&] {  // a few items that do not go round
+    return b.items() % items_wanted != 0 && b.items() < 4 * items_wanted;
+  };
+  while ((b.items() < items_wanted || uneven()) &&
+         (b.m_blocks < m_blocks_max || b.n_blocks < n_blocks_max)) {
+    const bool tall = packed && b.m_tiles_max() * tile.rows * 2 >= b.n_tiles_max() * tile.columns;
+    const bool cut_rows = b.n_blocks >= n_blocks_max || (b.m_blocks < m_blocks_max && tall);
+    ++(cut_rows ? b.m_blocks : b.n_blocks);
+  }
 }
 
 }  // namespace
@@ -37,9 +70,10 @@ std::int64_t choose_k_block(const GemmShape& shape, const GemmTile& tile) {
   return std::max<std::int64_t>(1, ceil_div(ceil_div(k, blocks), tile.k_unit)) * tile.k_unit;
 }
 
-std::int64_t block_m_tiles_max(std::int64_t k_block, const GemmTile& tile,
+std::int64_t block_m_tiles_max(GemmRight right, std::int64_t k_block, const GemmTile& tile,
                                const CacheSizes& caches) {
-  return std::max<std::int64_t>(1, lines_in_l2(k_block, tile, caches) / tile.rows);
+  const std::int64_t percent = right == GemmRight::kPacked ? kPackedL2OfA : kRawL2OfA;
+  return tiles_in(lines_in_l2(percent, k_block, tile, caches), tile.rows);
 }
 
 GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile, const CacheSizes& caches,
@@ -49,21 +83,15 @@ GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile, const
   b.n_tiles = ceil_div(shape.n, tile.columns);
   b.k_block = choose_k_block(shape, tile);
   if (b.m_tiles == 0 || b.n_tiles == 0) return b;
-  const std::int64_t lines = lines_in_l2(b.k_block, tile, caches);
+  const bool packed = shape.b == GemmRight::kPacked;
+  const std::int64_t a_tiles_max = block_m_tiles_max(shape.b, b.k_block, tile, caches);
   const std::int64_t columns =
-      shape.b == GemmRight::kPacked ? kItemColumns : std::min(kItemColumns, lines);
-  b.m_blocks = ceil_div(b.m_tiles, block_m_tiles_max(b.k_block, tile, caches));
-  b.n_blocks = ceil_div(b.n_tiles, std::max<std::int64_t>(1, columns / tile.columns));
-  const std::int64_t m_blocks_max =
-      std::max(b.m_blocks, b.m_tiles / std::max<std::int64_t>(1, kItemRowsMin / tile.rows));
-  const std::int64_t n_blocks_max =
-      std::max(b.n_blocks, b.n_tiles / std::max<std::int64_t>(1, kItemColumnsMin / tile.columns));
-  while (b.items() < items_wanted && (b.m_blocks < m_blocks_max || b.n_blocks < n_blocks_max)) {
-    const bool cut_rows = b.n_blocks >= n_blocks_max ||
-                          (b.m_blocks < m_blocks_max &&
-                           b.m_tiles_max() * tile.rows * 2 >= b.n_tiles_max() * tile.columns);
-    ++(cut_rows ? b.m_blocks : b.n_blocks);
-  }
+      packed ? kItemColumns
+             : std::min(kItemColumns, lines_in_l2(kRawL2OfB, b.k_block, tile, caches));
+  b.m_blocks = packed ? ceil_div(b.m_tiles, a_tiles_max) : ceil_div(shape.m, kRawItemRows);
+  b.n_blocks = ceil_div(b.n_tiles, tiles_in(columns, tile.columns));
+  cut_finer(b, tile, packed, items_wanted);
+  b.a_tiles = ceil_div(b.m_tiles_max(), ceil_div(b.m_tiles_max(), a_tiles_max));
   return b;
 }
 
@@ -73,11 +101,6 @@ int choose_threads(double operations, double bytes, int threads) {
   constexpr double kSecondsWorthAThread = 5e-6;
   const double seconds = std::max(operations / kOperationsPerSecond, bytes / kBytesPerSecond);
   return std::clamp(static_cast<int>(std::min(seconds / kSecondsWorthAThread, 1e6)), 1, threads);
-}
-
-std::int64_t choose_shared_columns(std::int64_t k, const GemmTile& tile, const CacheSizes& caches) {
-  const std::int64_t panel_bytes = std::max<std::int64_t>(1, k) * tile.columns * tile.element_bytes;
-  return std::max<std::int64_t>(1, caches.l3_bytes / 2 / panel_bytes) * tile.columns;
 }
 
 }  // namespace sluice::kernels

@@ -34,6 +34,7 @@ struct GemmBlocking {
   std::int64_t n_tiles = 0;
   std::int64_t m_blocks = 0;
   std::int64_t n_blocks = 0;
+  std::int64_t a_tiles = 0;  ///< along M, of an item that are packed at a time
   std::int64_t k_block = 0;  ///< > 0 even for K = 0
 
   [[nodiscard]] std::int64_t items() const { return m_blocks * n_blocks; }
@@ -50,20 +51,17 @@ struct GemmBlocking {
   friend bool operator==(const GemmBlocking&, const GemmBlocking&) = default;
 };
 
-/// `items_wanted`: cut finer than the caches ask for, where it pays, until there are so many.
+/// `items_wanted`: cut finer than the caches ask for, where it pays, until there are so many, or a
+/// multiple of it where they are few.
 [[nodiscard]] GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile,
                                            const CacheSizes& caches, std::int64_t items_wanted);
 
 /// The length of K blocks; the most micro-tiles along M that a block of A then takes, for any M.
 [[nodiscard]] std::int64_t choose_k_block(const GemmShape& shape, const GemmTile& tile);
-[[nodiscard]] std::int64_t block_m_tiles_max(std::int64_t k_block, const GemmTile& tile,
-                                             const CacheSizes& caches);
+[[nodiscard]] std::int64_t block_m_tiles_max(GemmRight right, std::int64_t k_block,
+                                             const GemmTile& tile, const CacheSizes& caches);
 
 /// Threads worth waking for work of so many operations on so many bytes, at most `threads`.
 [[nodiscard]] int choose_threads(double operations, double bytes, int threads);
-
-/// Columns of B to pack at a time, when all threads share the panels: a multiple of tile.columns.
-[[nodiscard]] std::int64_t choose_shared_columns(std::int64_t k, const GemmTile& tile,
-                                                 const CacheSizes& caches);
 
 }  // namespace sluice::kernels

@@ -40,8 +40,8 @@ TEST(GemmHeuristics, BlocksFitTheCaches) {
       const GemmBlocking b =
           choose_blocking({4096, 4096, k, GemmRight::kRowsOfK}, kAvx512Tile, caches, 1);
       const std::int64_t line_bytes = b.k_block * kAvx512Tile.element_bytes;
-      EXPECT_LE(b.m_tiles_max() * kAvx512Tile.rows * line_bytes, caches.l2_bytes / 2);
-      EXPECT_LE(b.n_tiles_max() * kAvx512Tile.columns * line_bytes, caches.l2_bytes / 2);
+      EXPECT_LE(b.a_tiles * kAvx512Tile.rows * line_bytes, caches.l2_bytes / 2);
+      EXPECT_LE(b.n_tiles_max() * kAvx512Tile.columns * line_bytes, caches.l2_bytes * 2 / 3);
     }
   }
 }
@@ -73,10 +73,22 @@ TEST(GemmHeuristics, SmallWorkStaysOnOneThread) {
   EXPECT_GT(choose_threads(0, 64e6, 16), 1) << "a decoding step reads all weights";
 }
 
-TEST(GemmHeuristics, SharedPanelsFitTheSharedCache) {
-  EXPECT_EQ(choose_shared_columns(512, kAvx512Tile, {}) % 32, 0);
-  EXPECT_LE(choose_shared_columns(2048, kAvx512Tile, {}) * 2048 * 4, CacheSizes{}.l3_bytes);
-  EXPECT_EQ(choose_shared_columns(1 << 24, kAvx512Tile, {}), 32) << "one panel at least";
+TEST(GemmHeuristics, AnItemPacksItsRowsInPartsThatFit) {
+  const GemmBlocking b =
+      choose_blocking({1000, 256, 4096, GemmRight::kRowsOfK}, kAvx512Tile, {}, 2);
+  EXPECT_EQ(b.m_blocks, 1);
+  EXPECT_EQ(b.n_blocks, 2) << "each thread packs columns of its own";
+  EXPECT_LT(b.a_tiles, b.m_tiles_max());
+  const std::int64_t parts = (b.m_tiles_max() + b.a_tiles - 1) / b.a_tiles;
+  EXPECT_GT(b.m_tiles_max() - (parts - 1) * b.a_tiles, b.a_tiles / 2) << "the last part is a stub";
+}
+
+TEST(GemmHeuristics, FewItemsGoRound) {
+  for (const std::int64_t n : {640, 800, 1024, 1200}) {
+    const GemmBlocking b =
+        choose_blocking({1024, n, 1024, GemmRight::kRowsOfK}, kAvx512Tile, {}, 2);
+    EXPECT_TRUE(b.items() % 2 == 0 || b.items() >= 8) << n << ": " << b.items() << " items";
+  }
 }
 
 TEST(CacheSizes, AreOfAMachine) {
