@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "runtime/device/cpu_device.hpp"
+#include "tests/support/loaded_libraries.hpp"
 #include "tests/support/toy_actors.hpp"
 
 namespace sluice::host {
@@ -37,6 +38,7 @@ TEST_P(CafHostTest, ThreeActorsGiveTheSum) {
   EXPECT_EQ(std::get<actors::LossPart>(report->body).main, toy::toy_sum(sizes, 50));
   EXPECT_TRUE(host.stop());
   EXPECT_EQ(device_.allocator().statistics().bytes_in_use, 0);
+  EXPECT_TRUE(library_is_loaded("libcaf"));  // what without_caf_test must not find
 }
 
 TEST_P(CafHostTest, MemoryStaysAtThePlansCredits) {
