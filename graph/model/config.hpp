@@ -81,8 +81,9 @@ struct ModelConfig {
   [[nodiscard]] Status validate() const;
 };
 
-/// Parameters (e_score_correction_bias among them) and tensors, MTP blocks included, stored-only copies not. In double:
-/// exact below 2^53, and defined for sizes that validate() would refuse as too many.
+/// Parameters (e_score_correction_bias among them) and tensors, MTP blocks included, stored-only
+/// copies not. In double: exact below 2^53, and defined for sizes that validate() would refuse as
+/// too many.
 struct ModelSize {
   double parameters = 0;
   double tensors = 0;

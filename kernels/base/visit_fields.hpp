@@ -1,10 +1,12 @@
-// visit_fields: one list of a struct's fields that parsing, dumping, checking, help and comparing all read.
+// visit_fields: one list of a struct's fields that parsing, dumping, checking, help and comparing
+// all read.
 //
 // A config struct declares
 //   template <class V> void visit_fields(V&& visit) {
 //     visit(field("steps", steps).range(1, 1e9).doc("optimizer steps of the whole run"));
 //   }
-// Field types: bool, std::int64_t, double, std::string, std::optional of these, std::vector<std::string>.
+// Field types: bool, std::int64_t, double, std::string, std::optional of these,
+// std::vector<std::string>.
 #pragma once
 
 #include <limits>

@@ -24,18 +24,11 @@ struct Arguments {
 };
 
 // What expected.json of the reference data was made with.
-const std::vector<std::string> kDefaults{"train.balance_alpha=0.01",
-                                         "train.mtp_lambda=0.3",
-                                         "train.bias_gamma=0.001",
-                                         "train.learning_rate=0.001",
-                                         "train.minimum_learning_rate=0",
-                                         "train.constant_steps=1000000000",
-                                         "train.warmup_steps=0",
-                                         "train.adam_beta1=0.9",
-                                         "train.adam_beta2=0.95",
-                                         "train.adam_epsilon=1e-8",
-                                         "train.weight_decay=0.1",
-                                         "train.clip_norm=1.0"};
+const std::vector<std::string> kDefaults{
+    "train.balance_alpha=0.01",  "train.mtp_lambda=0.3",          "train.bias_gamma=0.001",
+    "train.learning_rate=0.001", "train.minimum_learning_rate=0", "train.constant_steps=1000000000",
+    "train.warmup_steps=0",      "train.adam_beta1=0.9",          "train.adam_beta2=0.95",
+    "train.adam_epsilon=1e-8",   "train.weight_decay=0.1",        "train.clip_norm=1.0"};
 
 Result<Tensor> read_tokens(const store::SafetensorsFile& file, const std::string& name) {
   SLUICE_ASSIGN(Tensor tokens, file.read(name));
