@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "runtime/bench/actors_bench.hpp"
 #include "runtime/bench/gemm_bench.hpp"
 #include "runtime/bench/train_bench.hpp"
 #include "runtime/cli/cli.hpp"
@@ -23,6 +24,9 @@ struct Arguments {
   std::int64_t tokens = 2048;
   // train
   bench::TrainBenchOptions train;
+  // actors
+  bench::ActorsBenchOptions actors;
+  std::string step_model;
 };
 
 Result<int> print(const std::string& text) {
@@ -56,17 +60,34 @@ Result<int> bench_gemm(const Arguments& arguments) {
   return print(kernels::cpu_description() + "\n" + bench::to_table(report));
 }
 
-Result<int> bench_train(const Arguments& arguments) {
-  ConfigOptions options = arguments.config;
-  // The published comparison: 8 sequences of 256 tokens a step, one micro-batch of all. --set comes
-  // later and wins.
+// The published comparison: 8 sequences of 256 tokens a step, one micro-batch of all. --set comes
+// later and wins.
+ConfigOptions published_step(ConfigOptions options) {
   options.sets.insert(
       options.sets.begin(),
       {"train.micro_batch_size=8", "train.global_batch_size=8", "train.sequence_length=256"});
-  SLUICE_ASSIGN(const config::Config config, options.load());
+  return options;
+}
+
+Result<int> bench_train(const Arguments& arguments) {
+  SLUICE_ASSIGN(const config::Config config, published_step(arguments.config).load());
   SLUICE_ASSIGN(const bench::TrainBenchReport report,
                 bench::run_train_bench(config, arguments.train));
   return print(arguments.json ? bench::to_json(report).dump() + "\n" : bench::to_table(report));
+}
+
+Result<int> bench_actors(const Arguments& arguments) {
+  SLUICE_ASSIGN(bench::ActorsBenchReport report, bench::run_actors_bench(arguments.actors));
+  if (!arguments.step_model.empty()) {
+    ConfigOptions options = arguments.config;
+    options.sets.insert(options.sets.begin(), "model.config=" + arguments.step_model);
+    SLUICE_ASSIGN(const config::Config config, published_step(options).load());
+    bench::TrainBenchOptions train = arguments.train;
+    train.profile = true;
+    SLUICE_ASSIGN(report.step, bench::run_train_bench(config, train));
+  }
+  if (arguments.json) return print(bench::to_json(report).dump() + "\n");
+  return print(kernels::cpu_description() + "\n" + bench::to_table(report));
 }
 
 void add_gemm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
@@ -100,6 +121,28 @@ void add_bench_train(CLI::App& bench, const std::shared_ptr<Arguments>& argument
   command->callback([arguments, &run] { run = [arguments] { return bench_train(*arguments); }; });
 }
 
+void add_actors(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
+  auto* command = bench.add_subcommand(
+      "actors", "Messages between actors, beside a ping-pong of two plain CAF actors");
+  command->add_option("--messages", arguments->actors.messages, "in one run")
+      ->check(CLI::Range(1000, 100'000'000))
+      ->capture_default_str();
+  command->add_option("--rounds", arguments->actors.rounds, "runs of each kind, in turns")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_option("--threads", arguments->actors.threads, "that run actors")
+      ->check(CLI::Range(1, 64))
+      ->capture_default_str();
+  command->add_option("--model", arguments->step_model,
+                      "config.json of a model: measure what actors cost in its training step too");
+  command->add_option("--steps", arguments->train.steps, "timed steps of the model")
+      ->check(CLI::Range(1, 10000))
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "one JSON object");
+  add_set_option(*command, arguments->config);
+  command->callback([arguments, &run] { run = [arguments] { return bench_actors(*arguments); }; });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, CommandRun& run) {
@@ -108,6 +151,7 @@ void add_bench(CLI::App& app, CommandRun& run) {
   command->require_subcommand(1);
   add_gemm(*command, arguments, run);
   add_bench_train(*command, arguments, run);
+  add_actors(*command, arguments, run);
 }
 
 }  // namespace sluice

@@ -17,6 +17,10 @@
 
 namespace sluice::host {
 
+/// Before the first actor system of the process; again does nothing. CAF 1.x keeps a table of all
+/// message types.
+void register_caf_types();
+
 /// Threads that sleep on one queue: work stealing sleeps in steps of up to 10 ms, which a device
 /// lane that waits for an answer would have to wait for.
 inline void configure_scheduler(caf::actor_system_config& config, int threads) {

@@ -62,9 +62,7 @@ namespace sluice::host {
 
 using actors::Message;
 
-namespace {
-
-void register_message_type() {
+void register_caf_types() {
 #if CAF_VERSION >= 10000
   static const bool done = [] {
     caf::init_global_meta_objects<caf::id_block::sluice>();
@@ -74,8 +72,6 @@ void register_message_type() {
   static_cast<void>(done);
 #endif
 }
-
-}  // namespace
 
 struct CafHost::State {
   struct Seat {
@@ -203,7 +199,7 @@ void CafHost::add(ActorIndex index, const graph::ActorPlan& place,
 
 Status CafHost::start() {
   SLUICE_CHECK(state_->system == nullptr && !state_->stopping, "a host starts once");
-  register_message_type();
+  register_caf_types();
   try {
     state_->system_config = std::make_unique<caf::actor_system_config>();
     configure_scheduler(*state_->system_config, state_->config.threads);
