@@ -11,7 +11,7 @@ namespace sluice {
 namespace {
 
 /// Changes when the same files would give other tokens.
-constexpr std::uint64_t kCacheVersion = 1;
+constexpr std::uint64_t kCacheVersion = 2;
 
 std::uint64_t mix(std::uint64_t key, std::uint64_t value) {
   return digest(std::as_bytes(std::span(&value, 1)), key);
@@ -49,7 +49,10 @@ class CorpusTokenizer {
         picker_(config.validation_share) {}
 
   Status add(const DocumentSlice& slice) {
-    if (slice.first) part_ = picker_.pick(slice.document_bytes);
+    if (slice.first) {
+      part_ = picker_.pick(slice.document_bytes);
+      SLUICE_TRY(writer_.append(part_, tokenizer_.prefix_ids()));
+    }
     const bool whole = slice.first && slice.last;
     if (fim_ && whole && fim_chosen(config_.seed, documents_, config_.fim_rate)) {
       SLUICE_TRY(add_fim(fim_cut(slice.text, config_.seed, documents_)));

@@ -1,7 +1,8 @@
 // Dataset: a tokenized corpus as samples for training and validation, each a pure function of its
 // number.
 //
-// Documents follow each other, an end-of-text token behind each; a sample is a window of the
+// Documents follow each other, each with the tokenizer's beginning of text (BOS, where it has one)
+// before it and an end-of-text token behind it; a sample is a window of the
 // stream, and attention is not masked at document ends (DeepSeek-V3 report, section 4.1). Windows
 // start sequence_length apart, so every token is a main target once an epoch. Training samples come
 // in an order that depends on (seed, epoch) alone.

@@ -37,22 +37,6 @@ Result<Dataset> open_dataset(const config::Config& config, const model::ModelCon
                        events.on_tokenize);
 }
 
-// The tokenizer's files as a checkpoint carries them; none for "bytes".
-Result<std::vector<std::pair<std::string, std::string>>> tokenizer_files(
-    const config::Config& config) {
-  std::vector<std::pair<std::string, std::string>> out;
-  if (config.data.tokenizer == Tokenizer::kBytes) return out;
-  std::filesystem::path folder = config.data.tokenizer;
-  if (!std::filesystem::is_directory(folder)) folder = folder.parent_path();
-  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
-    const std::filesystem::path path = folder / name;
-    if (!std::filesystem::exists(path)) continue;
-    SLUICE_ASSIGN(std::string text, store::read_text(path, std::uint64_t{1} << 30));
-    out.emplace_back(name, std::move(text));
-  }
-  return out;
-}
-
 class Run {
  public:
   Run(const config::Config& config, const TrainEvents& events, const std::atomic<bool>& stop)
@@ -130,7 +114,7 @@ class Run {
       facts_.predicted_bytes += memory.total();
     outcome_.predicted_bytes = facts_.predicted_bytes;
 
-    SLUICE_ASSIGN(auto files, tokenizer_files(config_));
+    auto files = tokenizer_->files();
     store::CheckpointLayout layout =
         checkpoint_layout(*cluster_, model_, options.recipe, std::move(files));
     SLUICE_ASSIGN(auto directory,

@@ -13,7 +13,7 @@ namespace {
 constexpr std::size_t kPatternBytesMax = 64 << 10;
 constexpr std::size_t kJitStackBytesMax = 32 << 20;
 constexpr std::uint32_t kHeapKibMax = 256 << 10;
-constexpr std::uint64_t kBacktracksMin = 5'000'000;
+constexpr std::uint64_t kBacktracksMin = 1'000'000;
 constexpr std::uint64_t kBacktracksPerByte = 32;
 
 std::string message_of(int code) {

@@ -178,6 +178,8 @@ std::optional<FimTokens> Tokenizer::fim_tokens() const {
   return std::nullopt;
 }
 
+std::span<const std::int32_t> Tokenizer::prefix_ids() const { return parts_->prefix; }
+
 bool Tokenizer::is_special(std::int32_t id) const {
   const auto text = text_of(*parts_, id);
   return text && parts_->added.is_special(*text);
@@ -197,10 +199,10 @@ std::uint64_t Tokenizer::digest() const {
   return sluice::digest(parts_->config, sluice::digest(parts_->json));
 }
 
-Status Tokenizer::write_to(const std::string& folder) const {
-  SLUICE_TRY(store::write_text(fs::path(folder) / "tokenizer.json", parts_->json));
-  if (parts_->config.empty()) return {};
-  return store::write_text(fs::path(folder) / "tokenizer_config.json", parts_->config);
+std::vector<std::pair<std::string, std::string>> Tokenizer::files() const {
+  std::vector<std::pair<std::string, std::string>> out{{"tokenizer.json", parts_->json}};
+  if (!parts_->config.empty()) out.emplace_back("tokenizer_config.json", parts_->config);
+  return out;
 }
 
 struct StreamDecoder::State {

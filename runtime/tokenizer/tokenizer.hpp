@@ -20,6 +20,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "kernels/base/result.hpp"
@@ -72,6 +73,8 @@ class Tokenizer {
   [[nodiscard]] std::optional<std::int32_t> bos_id() const;
   [[nodiscard]] std::optional<std::int32_t> eos_id() const;
   [[nodiscard]] std::optional<FimTokens> fim_tokens() const;
+  /// What add_special_tokens puts before a text: how a document begins.
+  [[nodiscard]] std::span<const std::int32_t> prefix_ids() const;
   [[nodiscard]] bool is_special(std::int32_t id) const;
   /// The token as the vocabulary spells it (byte-level tokens in byte letters).
   [[nodiscard]] std::optional<std::string> token_text(std::int32_t id) const;
@@ -79,8 +82,9 @@ class Tokenizer {
 
   /// Of everything that decides ids and texts.
   [[nodiscard]] std::uint64_t digest() const;
-  /// Writes tokenizer.json and tokenizer_config.json, byte by byte as they were read.
-  Status write_to(const std::string& folder) const;
+  /// The files that make this tokenizer, as a checkpoint carries them: name and text, byte by byte
+  /// as read. "bytes" has them too.
+  [[nodiscard]] std::vector<std::pair<std::string, std::string>> files() const;
 
  private:
   friend class StreamDecoder;

@@ -12,10 +12,11 @@
 namespace sluice {
 namespace {
 
-using testing::ElementsAre;
 using testing::HasSubstr;
+using testing::UnorderedElementsAre;
 using Ids = std::vector<std::int32_t>;
 
+constexpr std::int32_t kBos = 256;
 constexpr std::int32_t kEos = 257;
 
 const Tokenizer& bytes() {
@@ -55,15 +56,17 @@ Ids validation(const Dataset& dataset, std::uint64_t index) {
 TEST(Dataset, SamplesAreWindowsOfTheStream) {
   Fixture f;
   f.config.paths = {f.folder.write("a.txt", "abcdef"), f.folder.write("b.txt", "gh")};
-  // Stream: a b c d e f EOS g h EOS; windows of 3 + 1 + 1, 3 apart.
+  // Stream: BOS a b c d e f EOS BOS g h EOS; windows of 3 + 1 + 1, 3 apart.
   const auto dataset = f.open(3, 1);
   ASSERT_TRUE(dataset) << dataset.error().message;
-  EXPECT_EQ(dataset->train_tokens(), 10u);
+  EXPECT_EQ(dataset->train_tokens(), 12u);
   EXPECT_EQ(dataset->documents(), 2u);
-  ASSERT_EQ(dataset->train_samples(), 2u);
+  ASSERT_EQ(dataset->train_samples(), 3u);
   std::set<Ids> samples;
-  for (std::uint64_t i = 0; i < 2; ++i) samples.insert(train(*dataset, i));
-  EXPECT_THAT(samples, ElementsAre(Ids{'a', 'b', 'c', 'd', 'e'}, Ids{'d', 'e', 'f', kEos, 'g'}));
+  for (std::uint64_t i = 0; i < 3; ++i) samples.insert(train(*dataset, i));
+  EXPECT_THAT(samples,
+              UnorderedElementsAre(Ids{kBos, 'a', 'b', 'c', 'd'}, Ids{'c', 'd', 'e', 'f', kEos},
+                                   Ids{'f', kEos, kBos, 'g', 'h'}));
 }
 
 TEST(Dataset, EachEpochHasEverySampleOnceInAnotherOrder) {
@@ -103,10 +106,10 @@ std::string text_of(const std::vector<Ids>& samples) {
 TEST(Dataset, ValidationIsWholeDocumentsThatTrainingNeverSees) {
   Fixture f;
   std::string lines;
-  for (int i = 0; i < 1000; ++i) lines += fmt::format("{{\"text\": \"{:07}\"}}\n", i);  // 8 tokens
+  for (int i = 0; i < 1000; ++i) lines += fmt::format("{{\"text\": \"{:06}\"}}\n", i);  // 8 tokens
   f.config.paths = {f.folder.write("a.jsonl", lines)};
   f.config.validation_share = 0.1;
-  const auto dataset = f.open(7);  // a window of 8: a document and its end, or a piece of two
+  const auto dataset = f.open(7);  // a window of 8: a document with its ends, or a piece of two
   ASSERT_TRUE(dataset) << dataset.error().message;
   EXPECT_NEAR(static_cast<double>(dataset->validation_tokens()), 800, 16);
   EXPECT_EQ(dataset->train_tokens() + dataset->validation_tokens(), 8000u);
@@ -114,13 +117,14 @@ TEST(Dataset, ValidationIsWholeDocumentsThatTrainingNeverSees) {
   for (std::uint64_t i = 0; i < dataset->validation_samples(); ++i) {
     const Ids ids = validation(*dataset, i);
     for (const auto id : std::span(ids).first(7)) {
-      held_out.push_back(id == kEos ? '|' : static_cast<char>(id));
+      held_out.push_back(id == kBos ? '<' : id == kEos ? '>' : static_cast<char>(id));
     }
   }
   std::set<std::string> held_out_documents;
   for (std::size_t at = 0; at + 8 <= held_out.size(); at += 8) {
-    ASSERT_EQ(held_out[at + 7], '|');
-    held_out_documents.insert(held_out.substr(at, 7));
+    ASSERT_EQ(held_out[at], '<');
+    ASSERT_EQ(held_out[at + 7], '>');
+    held_out_documents.insert(held_out.substr(at + 1, 6));
   }
   EXPECT_GE(held_out_documents.size(), 95u);
   const Dataset& d = *dataset;
@@ -140,11 +144,13 @@ TEST(Dataset, AFewDocumentsGiveTheirEndToValidation) {
   f.config.validation_share = 0.2;
   const auto dataset = f.open(9);
   ASSERT_TRUE(dataset) << dataset.error().message;
-  EXPECT_EQ(dataset->train_tokens(), 801u);
+  // BOS, 1000 bytes, EOS: training keeps 802 of the tokens.
+  EXPECT_EQ(dataset->train_tokens(), 802u);
   EXPECT_EQ(dataset->validation_tokens(), 200u);
   EXPECT_EQ(text_of({validation(*dataset, 0)}), text.substr(801, 10));
   for (std::uint64_t i = 0; i < dataset->train_samples(); ++i) {
-    EXPECT_LT(text.find(text_of({train(*dataset, i)})), 801u - 9);
+    const std::string window = text_of({train(*dataset, i)});
+    EXPECT_LE(text.find(window.substr(1)) + window.size() - 1, 801u);
   }
 }
 
@@ -155,7 +161,7 @@ TEST(Dataset, ValidationHasAtLeastOneSample) {
   const auto dataset = f.open(20);
   ASSERT_TRUE(dataset) << dataset.error().message;
   EXPECT_EQ(dataset->validation_samples(), 1u);
-  EXPECT_EQ(dataset->train_tokens(), 80u);
+  EXPECT_EQ(dataset->train_tokens(), 81u);
 }
 
 TEST(Dataset, FillInTheMiddleKeepsEveryByte) {
@@ -163,16 +169,17 @@ TEST(Dataset, FillInTheMiddleKeepsEveryByte) {
   f.config.paths = {
       f.folder.write("a.jsonl", "{\"text\": \"abcdefgh\"}\n{\"text\": \"ijklmnop\"}\n")};
   f.config.fim_rate = 1;
-  const auto dataset = f.open(23);  // one window: all but the last end
+  const auto dataset = f.open(25);  // one window: all of both
   ASSERT_TRUE(dataset) << dataset.error().message;
-  EXPECT_EQ(dataset->train_tokens(), 24u);
+  EXPECT_EQ(dataset->train_tokens(), 26u);
   const Ids ids = train(*dataset, 0);
-  ASSERT_EQ(ids[0], 258);
+  ASSERT_EQ(ids[0], kBos);
+  ASSERT_EQ(ids[1], 258);
   const auto hole = std::find(ids.begin(), ids.end(), 259),
              end = std::find(ids.begin(), ids.end(), 260),
              eos = std::find(ids.begin(), ids.end(), kEos);
   ASSERT_TRUE(hole < end && end < eos);
-  const Ids prefix(ids.begin() + 1, hole), suffix(hole + 1, end), middle(end + 1, eos);
+  const Ids prefix(ids.begin() + 2, hole), suffix(hole + 1, end), middle(end + 1, eos);
   Ids joined = prefix;
   joined.insert(joined.end(), middle.begin(), middle.end());
   joined.insert(joined.end(), suffix.begin(), suffix.end());
@@ -185,7 +192,7 @@ TEST(Dataset, SpecialTokensInTheTextAreText) {
   f.config.paths = {f.folder.write("a.txt", text)};
   const auto dataset = f.open(5);
   ASSERT_TRUE(dataset);
-  EXPECT_EQ(dataset->train_tokens(), text.size() + 1);
+  EXPECT_EQ(dataset->train_tokens(), text.size() + 2);
 }
 
 TEST(Dataset, FindsItsCacheAndNoticesChanges) {
@@ -200,18 +207,18 @@ TEST(Dataset, FindsItsCacheAndNoticesChanges) {
     EXPECT_TRUE(dataset);
     return dataset->train_tokens();
   };
-  EXPECT_EQ(open(), 9u);
-  EXPECT_GT(tokenized, 0);
-  EXPECT_EQ(open(), 9u);
-  EXPECT_EQ(tokenized, 0);
-  f.config.seed = 9;  // changes the order, not the tokens
-  EXPECT_EQ(open(), 9u);
-  EXPECT_EQ(tokenized, 0);
-  f.folder.write("a.txt", "abcdefghi");
   EXPECT_EQ(open(), 10u);
   EXPECT_GT(tokenized, 0);
+  EXPECT_EQ(open(), 10u);
+  EXPECT_EQ(tokenized, 0);
+  f.config.seed = 9;  // changes the order, not the tokens
+  EXPECT_EQ(open(), 10u);
+  EXPECT_EQ(tokenized, 0);
+  f.folder.write("a.txt", "abcdefghi");
+  EXPECT_EQ(open(), 11u);
+  EXPECT_GT(tokenized, 0);
   f.config.fim_rate = 1;
-  EXPECT_EQ(open(), 13u);
+  EXPECT_EQ(open(), 14u);
 }
 
 TEST(Dataset, KnowsTheUnigramLosses) {
@@ -219,14 +226,17 @@ TEST(Dataset, KnowsTheUnigramLosses) {
   f.config.paths = {f.folder.write("a.txt", std::string(500, 'a') + std::string(500, 'b'))};
   const auto dataset = f.open(4);
   ASSERT_TRUE(dataset);
-  EXPECT_NEAR(dataset->train_unigram_entropy(), std::log(2.0), 0.01);
+  // BOS, 500 a, 500 b, EOS.
+  EXPECT_NEAR(dataset->train_unigram_entropy(),
+              (1000 * std::log(1002.0 / 500) + 2 * std::log(1002.0)) / 1002, 1e-12);
   EXPECT_EQ(dataset->validation_unigram_loss(), 0);
   f.config.validation_share = 0.25;  // the end
   const auto split = f.open(4);
   ASSERT_TRUE(split);
-  // Training keeps 500 a and 251 b of a vocabulary of 264; validation has 249 b and the end.
+  // 1002 tokens, of which validation has 251: 250 b and EOS. Training keeps BOS, 500 a and 250 b of
+  // a vocabulary of 264.
   EXPECT_NEAR(split->validation_unigram_loss(),
-              -(249 * std::log(252.0 / 1015) + std::log(1.0 / 1015)) / 250, 1e-12);
+              -(250 * std::log(251.0 / 1015) + std::log(1.0 / 1015)) / 251, 1e-12);
 }
 
 TEST(Dataset, SaysWhatIsWrong) {
@@ -237,8 +247,8 @@ TEST(Dataset, SaysWhatIsWrong) {
   f.config.paths = {f.folder.write("empty.txt", "")};
   EXPECT_THAT(f.error(), HasSubstr("empty"));
   f.config.paths = {f.folder.write("short.txt", "abc")};
-  EXPECT_THAT(f.error(4), HasSubstr("train.sequence_length"));
-  EXPECT_EQ(f.error(3), "");
+  EXPECT_THAT(f.error(5), HasSubstr("train.sequence_length"));
+  EXPECT_EQ(f.error(4), "");
   f.config.validation_share = 0.5;
   EXPECT_THAT(f.error(3), HasSubstr("one sample each"));
   f.config.validation_share = 1;
