@@ -75,6 +75,7 @@ class Item {
         p_(job.product),
         k_block_(job.blocking.k_block),
         a_rows_(job.blocking.a_tiles * kernels.rows),
+        sums_live_in_panel_(sums_live_in_panel(job)),
         a_(scratch),
         b_(scratch + layout.a_bytes) {
     const GemmBlocking& b = job.blocking;
@@ -86,7 +87,7 @@ class Item {
     columns_ = std::min(b.first_n_tile(n_block + 1) * kernels.columns, p_.n()) - first_column_;
     if (p_.c.dtype == DType::kBF16) {
       c_ = reinterpret_cast<float*>(scratch + layout.a_bytes + layout.b_bytes);
-      c_stride_ = columns_;
+      c_stride_ = sums_live_in_panel_ ? kernels.columns : columns_;
     } else {
       c_ = static_cast<float*>(p_.c.data) + first_row_ * p_.c.row_stride + first_column_;
       c_stride_ = p_.c.row_stride;
@@ -105,7 +106,12 @@ class Item {
       }
       k += length;
     } while (k < p_.k);
-    if (p_.c.dtype == DType::kBF16) round();
+  }
+
+  /// Results in BF16 need fp32 sums: of one panel of B at a time when K is a single block, else of
+  /// the whole item from the first block of K to the last.
+  [[nodiscard]] static bool sums_live_in_panel(const Job& job) {
+    return job.product.c.dtype == DType::kBF16 && job.product.k <= job.blocking.k_block;
   }
 
   [[nodiscard]] static std::int64_t a_panel_stride(const GemmKernelSet& kernels,
@@ -157,24 +163,35 @@ class Item {
   void multiply(std::int64_t first, std::int64_t rows, std::int64_t k, std::int64_t length) const {
     const std::int64_t padded = kernels_.padded_k(length);
     const std::int64_t a_stride = a_panel_stride(kernels_, padded);
+    const bool rounds = p_.c.dtype == DType::kBF16 && k + length >= p_.k;
     TileJob tile{.k = padded, .c_stride = c_stride_, .load = p_.accumulate || k > 0};
     for (std::int64_t column = 0; column < columns_; column += kernels_.columns) {
       tile.columns = std::min(kernels_.columns, columns_ - column);
       tile.b = b_panel(column, k, padded);
       tile.a = a_;
+      float* const sums = sums_of(first, column);
       for (std::int64_t row = 0; row < rows; row += kernels_.rows) {
         tile.rows = std::min(kernels_.rows, rows - row);
-        tile.c = c_ + (first + row) * c_stride_ + column;
+        tile.c = sums + row * c_stride_;
         kernels_.tile(tile);
         tile.a += a_stride;
       }
+      if (rounds) round(sums, first, rows, column, tile.columns);
     }
   }
 
-  void round() const {
+  // Where the item's row and column have their sum; c_stride_ from row to row.
+  [[nodiscard]] float* sums_of(std::int64_t row, std::int64_t column) const {
+    if (sums_live_in_panel_) return c_;
+    return c_ + row * c_stride_ + column;
+  }
+
+  void round(const float* sums, std::int64_t first, std::int64_t rows, std::int64_t column,
+             std::int64_t columns) const {
     const MatrixView<BF16> out = p_.c.as<BF16>();
-    for (std::int64_t row = 0; row < rows_; ++row) {
-      kernels_.round(c_ + row * c_stride_, out.row(first_row_ + row) + first_column_, columns_);
+    for (std::int64_t row = 0; row < rows; ++row) {
+      BF16* to = out.row(first_row_ + first + row) + first_column_ + column;
+      kernels_.round(sums + row * c_stride_, to, columns);
     }
   }
 
@@ -182,6 +199,7 @@ class Item {
   const Product& p_;
   std::int64_t k_block_;
   std::int64_t a_rows_;
+  bool sums_live_in_panel_;
   std::byte* a_;
   std::byte* b_;
   float* c_ = nullptr;
@@ -202,7 +220,9 @@ void widen(ScratchLayout& layout, const GemmKernelSet& kernels, const Job& job) 
         std::max(layout.b_bytes, align_up(columns * b.k_block * kernels.element_bytes));
   }
   if (job.product.c.dtype == DType::kBF16) {
-    const std::int64_t elements = b.m_tiles_max() * kernels.rows * columns;
+    const std::int64_t elements = Item::sums_live_in_panel(job)
+                                      ? b.a_tiles * kernels.rows * kernels.columns
+                                      : b.m_tiles_max() * kernels.rows * columns;
     layout.c_bytes =
         std::max(layout.c_bytes, align_up(elements * static_cast<std::int64_t>(sizeof(float))));
   }
