@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <vector>
@@ -19,10 +20,11 @@ constexpr std::size_t kBlockBytesMin = 512;
 constexpr std::size_t kHugePageBytes = std::size_t{2} << 20;
 constexpr std::size_t kClassesPerDoubling = 8;
 
+// Null where the system has none.
 std::byte* take_from_system(std::size_t bytes) {
   const std::size_t alignment = bytes >= kHugePageBytes ? kHugePageBytes : 64;
   void* block = nullptr;
-  SLUICE_CHECK(posix_memalign(&block, alignment, bytes) == 0, "out of memory: {} bytes", bytes);
+  if (posix_memalign(&block, alignment, bytes) != 0) return nullptr;
   if (bytes >= kHugePageBytes) madvise(block, bytes, MADV_HUGEPAGE);  // a hint: refusal is fine
   return static_cast<std::byte*>(block);
 }
@@ -31,14 +33,18 @@ std::byte* take_from_system(std::size_t bytes) {
 
 struct PoolAllocator::State {
   mutable std::mutex mutex;
-  std::map<std::size_t, std::vector<std::byte*>> free;  // by class_bytes
+  std::map<std::size_t, std::vector<std::byte*>> free;  // by class_bytes; the last ones go first
+  std::map<std::size_t, std::size_t> taken;             // blocks of each class, free or not
   Statistics statistics;
+  bool settled = false;  // add_spares() was called
 
   ~State() { release_unused(); }
 
   // A free block of at least `bytes` and its size, or null. Called with the mutex held.
   std::pair<std::byte*, std::size_t> take_free(std::size_t bytes) {
-    for (auto found = free.lower_bound(bytes); found != free.end() && found->first <= 2 * bytes;
+    // Once there are spares, any larger block is better than new memory.
+    const std::size_t most = settled ? std::numeric_limits<std::size_t>::max() : 2 * bytes;
+    for (auto found = free.lower_bound(bytes); found != free.end() && found->first <= most;
          ++found) {
       if (found->second.empty()) continue;
       std::byte* block = found->second.back();
@@ -54,11 +60,19 @@ struct PoolAllocator::State {
     free[block_bytes].push_back(block);
   }
 
+  // With the mutex held.
+  void count_new(std::size_t block_bytes, std::size_t blocks) {
+    taken[block_bytes] += blocks;
+    statistics.blocks += static_cast<std::int64_t>(blocks);
+    statistics.reserved_bytes += static_cast<std::int64_t>(block_bytes * blocks);
+  }
+
   void release_unused() {
     const std::lock_guard lock(mutex);
     for (auto& [bytes, blocks] : free) {
       for (std::byte* block : blocks) std::free(block);
       statistics.reserved_bytes -= static_cast<std::int64_t>(bytes * blocks.size());
+      taken[bytes] -= blocks.size();
       blocks.clear();
     }
   }
@@ -81,10 +95,10 @@ std::shared_ptr<std::byte> PoolAllocator::allocate(std::size_t bytes) {
   statistics.bytes_in_use += static_cast<std::int64_t>(bytes);
   statistics.bytes_in_use_peak = std::max(statistics.bytes_in_use_peak, statistics.bytes_in_use);
   if (block == nullptr) {
-    ++statistics.blocks;
-    statistics.reserved_bytes += static_cast<std::int64_t>(block_bytes);
+    state.count_new(block_bytes, 1);
     lock.unlock();
     block = take_from_system(block_bytes);
+    SLUICE_CHECK(block != nullptr, "out of memory: {} bytes", block_bytes);
   }
   return {block, [state = state_, block_bytes = block_bytes, bytes](std::byte* p) {
             state->put_back(p, block_bytes, bytes);
@@ -99,6 +113,27 @@ PoolAllocator::Statistics PoolAllocator::statistics() const {
 void PoolAllocator::reset_peak() {
   const std::lock_guard lock(state_->mutex);
   state_->statistics.bytes_in_use_peak = state_->statistics.bytes_in_use;
+}
+
+void PoolAllocator::add_spares() {
+  constexpr std::size_t kSparesMin = 2, kShare = 8;
+  State& state = *state_;
+  const std::lock_guard lock(state.mutex);
+  state.settled = true;
+  std::map<std::size_t, std::size_t> wanted;
+  for (const auto& [bytes, blocks] : state.free) {
+    wanted[bytes] += std::max(kSparesMin, state.taken[bytes] / kShare);
+    wanted[class_bytes(2 * bytes)] += 1;
+  }
+  for (const auto& [bytes, spares] : wanted) {
+    std::vector<std::byte*>& blocks = state.free[bytes];
+    for (std::size_t i = 0; i < spares; ++i) {
+      std::byte* block = take_from_system(bytes);
+      if (block == nullptr) return;          // then a later step asks again, if it must
+      blocks.insert(blocks.begin(), block);  // used last
+      state.count_new(bytes, 1);
+    }
+  }
 }
 
 void PoolAllocator::release_unused() { state_->release_unused(); }

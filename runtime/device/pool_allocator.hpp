@@ -1,5 +1,5 @@
 // Memory of a device: blocks that were freed are given out again, so that a training step takes no
-// new memory once it has run twice.
+// new memory once it has run twice and add_spares() was called.
 #pragma once
 
 #include <cstddef>
@@ -28,6 +28,11 @@ class PoolAllocator final : public Allocator {
   };
   [[nodiscard]] Statistics statistics() const;
   void reset_peak();
+  /// Makes free blocks of every size that ever came back, an eighth of their number and two at
+  /// least, and one of twice the size; from then on any larger block serves before new memory is
+  /// taken. Later steps interleave in another way, and their experts have other loads; with spares
+  /// they need nothing from the system. A spare that is never used takes address space alone.
+  void add_spares();
   /// Gives free blocks back to the system: between phases of different sizes, never inside a step.
   void release_unused();
 

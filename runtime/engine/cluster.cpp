@@ -144,8 +144,16 @@ Result<std::optional<actors::Message>> Cluster::receive_for(std::chrono::nanosec
   if (message) {
     if (auto* failure = std::get_if<actors::Failure>(&message->body))
       return failed("{}", failure->message);
+    if (const auto* report = std::get_if<actors::StepReport>(&message->body)) note(*report);
   }
   return message;
+}
+
+// Two training steps have shown what a step takes: the later ones take no more from the system.
+void Cluster::note(const actors::StepReport& report) {
+  constexpr int kStepsThatTakeMemory = 2;
+  if (report.mode != actors::StepMode::kTrain || training_steps_ == kStepsThatTakeMemory) return;
+  if (++training_steps_ == kStepsThatTakeMemory) device_->allocator().add_spares();
 }
 
 Result<actors::Message> Cluster::receive() {

@@ -67,11 +67,13 @@ class Cluster {
  private:
   Cluster() = default;
   void add_actors(const ClusterOptions& options);
+  void note(const actors::StepReport& report);
 
   graph::Plan plan_;
   std::unique_ptr<device::CpuDevice> device_;
   std::unique_ptr<host::Host> host_;
   std::vector<model::ParameterSet*> owners_;  // in actors that host_ holds
+  int training_steps_ = 0;                    // reported, up to the second
 };
 
 /// The plan's options and the model's summary, as `sluice plan` prints them.

@@ -54,6 +54,28 @@ TEST(PoolAllocator, ALargerFreeBlockServesButNotOneOfTwiceTheSize) {
   EXPECT_EQ(pool.statistics().blocks, 4);
 }
 
+TEST(PoolAllocator, SparesServeWhatInterleavesInAnotherWay) {
+  PoolAllocator pool;
+  const auto kept = pool.allocate(700'000);  // never comes back: no spare of it
+  pool.allocate(10'000).reset();
+  pool.allocate(50'000).reset();
+  pool.add_spares();
+  const auto before = pool.statistics();
+  EXPECT_EQ(before.blocks, 3 + 2 * 2 + 2);  // and one of twice the size
+  std::vector<std::shared_ptr<std::byte>> held;
+  for (int i = 0; i < 4; ++i) {
+    held.push_back(pool.allocate(50'000));
+    held.push_back(pool.allocate(9'000));
+  }
+  EXPECT_EQ(pool.statistics().blocks, before.blocks);
+  held.push_back(pool.allocate(9'000));
+  EXPECT_EQ(pool.statistics().blocks, before.blocks + 1);
+  held.clear();
+  pool.release_unused();
+  EXPECT_EQ(pool.statistics().reserved_bytes,
+            static_cast<std::int64_t>(PoolAllocator::class_bytes(700'000)));
+}
+
 TEST(PoolAllocator, PeakAndReleaseCount) {
   PoolAllocator pool;
   auto one = pool.allocate(1'000'000);
