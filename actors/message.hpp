@@ -207,6 +207,10 @@ struct SnapshotPart {
   SnapshotPurpose purpose = SnapshotPurpose::kCheckpoint;
   std::vector<ParameterState> parameters;
 };
+/// supervisor -> outside: all that was reported before this belongs to the checkpoint `index`.
+struct CheckpointBegun {
+  std::int64_t index = 0;
+};
 /// checkpointer -> supervisor -> outside. An empty error means that the checkpoint is whole and
 /// safe.
 struct CheckpointWritten {
@@ -264,8 +268,8 @@ using Body =
     std::variant<std::monostate, TaskDone, TimerFired, Credit, Tokens, Hidden, EmbeddingRows,
                  Dispatch, Combine, DispatchGradient, CombineGradient, StepStart, LossPart,
                  BalancePart, Observed, GradientSquares, ApplyUpdate, OwnerDone, StepReport,
-                 SnapshotRequest, SnapshotPart, CheckpointWritten, RunTraining, RunStep, Stop, Idle,
-                 Failure, GenerateRequest, NextToken, Logits>;
+                 SnapshotRequest, SnapshotPart, CheckpointBegun, CheckpointWritten, RunTraining,
+                 RunStep, Stop, Idle, Failure, GenerateRequest, NextToken, Logits>;
 
 struct Message {
   Key key{};

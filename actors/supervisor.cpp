@@ -88,6 +88,7 @@ Async<Done> Supervisor::collect_owners(std::int64_t step, Topic topic) {
 // time.
 Async<Done> Supervisor::checkpoint(std::int64_t index) {
   co_await finish_checkpoint();
+  post(kOutside, make_message({}, CheckpointBegun{index}));
   const SnapshotRequest request{index, SnapshotPurpose::kCheckpoint};
   post(config_.plan->checkpointer, make_message({}, request));
   for (const ActorIndex owner : owners_of(*config_.plan)) post(owner, make_message({}, request));

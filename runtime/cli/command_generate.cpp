@@ -3,6 +3,7 @@
 #include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "runtime/cli/cli.hpp"
 #include "runtime/cli/config_options.hpp"
@@ -42,11 +43,19 @@ Result<int> generate(const Arguments& arguments) {
     std::fwrite(text.data(), 1, text.size(), stdout);
     std::fflush(stdout);
   };
-  if (!arguments.json) print(arguments.generate.prompt);
+  bool begun = arguments.json;
+  const auto begin = [&] {  // with the first text: an error writes nothing to standard output
+    if (!std::exchange(begun, true)) print(arguments.generate.prompt);
+  };
+  const auto stream = [&](std::string_view text) {
+    begin();
+    print(text);
+  };
   SLUICE_ASSIGN(
       const engine::GenerateResult result,
       generator->generate(arguments.generate,
-                          arguments.json ? std::function<void(std::string_view)>() : print));
+                          arguments.json ? std::function<void(std::string_view)>() : stream));
+  begin();
   print(arguments.json ? to_json(result) : "\n");
   if (!arguments.json && result.seconds_per_token > 0) {
     fmt::print(stderr, "[{} tokens, {:.1f} tokens/s, first after {:.0f} ms]\n",

@@ -89,7 +89,7 @@ struct ScheduleSection {
     visit(
         field("name", name).one_of({"gpipe", "1f1b"}).doc("order of forward and backward passes"));
     visit(field("run_ahead", run_ahead)
-              .range(1, 64)
+              .range(0, 64)
               .doc("passes of a stage that may start before the oldest one ends"));
   }
 };
@@ -252,6 +252,10 @@ struct Config {
 /// Digest of what decides the numbers of a step: architecture overrides, precision, training, data.
 /// Neither where nor how long it runs: layout, devices, folders, steps, validation.
 [[nodiscard]] std::uint64_t numerics_digest(const Config& config);
+
+/// The keys that numerics_digest() covers and whose values differ, "train.seed (7 here, 8 there)".
+[[nodiscard]] std::vector<std::string> numerics_differences(const Config& here,
+                                                            const Config& there);
 
 struct KeyHelp {
   std::string key;            ///< "train.steps"

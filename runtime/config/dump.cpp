@@ -43,6 +43,19 @@ bool is_in(std::string_view name, std::initializer_list<std::string_view> names)
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+// Key and value of what decides the numbers of a step, in the order of the file.
+std::vector<std::pair<std::string, std::string>> numerics_of(const Config& config) {
+  std::vector<std::pair<std::string, std::string>> out;
+  Config copy = config;
+  copy.visit_fields([&](std::string_view section, auto& f) {
+    const bool decides = is_in(section, {"model", "precision", "train", "data"}) &&
+                         !is_in(f.name, {"config", "steps", "validation_every",
+                                         "validation_samples", "cache_directory"});
+    if (decides) out.emplace_back(fmt::format("{}.{}", section, f.name), toml_text(f.value));
+  });
+  return out;
+}
+
 }  // namespace
 
 std::vector<KeyHelp> explain_all() {
@@ -89,14 +102,23 @@ std::string dump_toml(const Config& config) {
 
 std::uint64_t numerics_digest(const Config& config) {
   std::string text;
-  Config copy = config;
-  copy.visit_fields([&](std::string_view section, auto& f) {
-    const bool decides = is_in(section, {"model", "precision", "train", "data"}) &&
-                         !is_in(f.name, {"config", "steps", "validation_every",
-                                         "validation_samples", "cache_directory"});
-    if (decides) text += fmt::format("{}.{}={}\n", section, f.name, toml_text(f.value));
-  });
+  for (const auto& [key, value] : numerics_of(config)) text += fmt::format("{}={}\n", key, value);
   return digest(std::string_view(text));
+}
+
+std::vector<std::string> numerics_differences(const Config& here, const Config& there) {
+  std::vector<std::string> out;
+  const auto mine = numerics_of(here);
+  const auto theirs = numerics_of(there);
+  for (std::size_t i = 0; i < mine.size(); ++i) {
+    if (mine[i].second == theirs[i].second) continue;
+    const auto shown = [](const std::string& value) {
+      return value.empty() ? std::string("absent") : value;
+    };
+    out.push_back(fmt::format("{} ({} here, {} there)", mine[i].first, shown(mine[i].second),
+                              shown(theirs[i].second)));
+  }
+  return out;
 }
 
 }  // namespace sluice::config

@@ -1,6 +1,8 @@
 // State by canonical parameter names, so that any pipeline and expert layout goes on from it.
 #include "runtime/engine/folder_store.hpp"
 
+#include <algorithm>
+
 #include "runtime/engine/load.hpp"
 #include "runtime/store/trainer_state.hpp"
 
@@ -61,6 +63,9 @@ store::CheckpointLayout checkpoint_layout(
     }
     return {};
   }));
+  // By name: the same bytes whatever the pipeline and expert layout.
+  std::sort(layout.parameters.begin(), layout.parameters.end(),
+            [](const auto& a, const auto& b) { return a.name < b.name; });
   return layout;
 }
 

@@ -64,6 +64,8 @@ Result<GenerateResult> Generator::generate(const GenerateOptions& options,
                 tokenizer_->encode(options.prompt, {.add_special_tokens = true, .literal = false}));
   if (result.prompt_tokens.empty() && tokenizer_->bos_id())
     result.prompt_tokens.push_back(*tokenizer_->bos_id());
+  if (result.prompt_tokens.empty() && model_.bos_token_id >= 0)
+    result.prompt_tokens.push_back(static_cast<std::int32_t>(model_.bos_token_id));
   if (result.prompt_tokens.empty()) {
     return invalid_input(
         "the prompt is empty, and the tokenizer has no token to begin a text with; give a prompt");
@@ -79,8 +81,9 @@ Result<GenerateResult> Generator::generate(const GenerateOptions& options,
   actors::GenerateRequest request;
   request.prompt = result.prompt_tokens;
   request.tokens_max = static_cast<std::int32_t>(options.max_tokens);
-  const auto end = tokenizer_->eos_id();
-  request.end_token = options.stop_at_end && end ? *end : -1;
+  const std::int32_t end =
+      tokenizer_->eos_id().value_or(static_cast<std::int32_t>(model_.eos_token_id));
+  request.end_token = options.stop_at_end ? end : -1;
   request.temperature = static_cast<float>(options.temperature);
   request.top_p = static_cast<float>(options.top_p);
   request.seed = options.seed;
@@ -102,7 +105,7 @@ Result<GenerateResult> Generator::generate(const GenerateOptions& options,
     latest = Clock::now();
     if (result.tokens.empty()) first = latest;
     result.tokens.push_back(token->token);
-    result.ended = end && token->token == *end && options.stop_at_end;
+    result.ended = options.stop_at_end && token->token == end;
     if (!result.ended) give(decoder.push(token->token));
   }
   give(decoder.finish());

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <deque>
+#include <mutex>
 
 #include "runtime/data/dataset.hpp"
 #include "runtime/engine/dataset_reader.hpp"
@@ -13,6 +15,7 @@
 #include "runtime/engine/process_memory.hpp"
 #include "runtime/engine/settings.hpp"
 #include "runtime/store/file.hpp"
+#include "runtime/store/hf_config.hpp"
 #include "runtime/tokenizer/tokenizer.hpp"
 
 namespace sluice::engine {
@@ -37,24 +40,55 @@ Result<Dataset> open_dataset(const config::Config& config, const model::ModelCon
                        events.on_tokenize);
 }
 
+// Checkpoints wait on the storage lane until the metrics that belong to them are in their file:
+// killed at any moment, a run that goes on from a checkpoint has all of the lines before it.
+class MetricsFirst final : public actors::CheckpointStore {
+ public:
+  void open(FolderStore folder) { folder_.emplace(std::move(folder)); }
+  /// The metrics up to checkpoint `index` are written.
+  void written(std::int64_t index) {
+    const std::lock_guard lock(mutex_);
+    index_ = index;
+    changed_.notify_all();
+  }
+  /// No more will be: who waits fails.
+  void close() {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+    changed_.notify_all();
+  }
+  Result<std::string> write(std::int64_t index,
+                            std::span<const actors::ParameterState> parameters) override {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return index_ >= index || closed_; });
+    if (index_ < index) return failed("the run ended before checkpoint {}", index);
+    lock.unlock();
+    return folder_->write(index, parameters);
+  }
+
+ private:
+  std::optional<FolderStore> folder_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::int64_t index_ = -1;
+  bool closed_ = false;
+};
+
 class Run {
  public:
   Run(const config::Config& config, const TrainEvents& events, const std::atomic<bool>& stop)
       : config_(config), events_(events), stop_(stop) {}
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
+  ~Run() { store_.close(); }  // before the cluster, which waits for its tasks
 
   Result<TrainOutcome> go(bool resume_wanted) {
-    SLUICE_TRY(prepare());
+    SLUICE_TRY(prepare(resume_wanted));
     SLUICE_TRY(make_cluster());
     SLUICE_TRY(set_weights(resume_wanted));
     SLUICE_ASSIGN(metrics_, MetricsLog::open(config_.run.directory, facts_.first_step));
-    SLUICE_TRY(store::write_text(std::filesystem::path(config_.run.directory) / "config.toml",
-                                 config::dump_toml(config_)));
+    SLUICE_TRY(write_config());
     if (events_.on_start) events_.on_start(facts_);
-    if (facts_.first_step >= config_.train.steps) {
-      return invalid_input(
-          "{}: the checkpoint has done {} of {} steps; set train.steps higher to go on",
-          facts_.resumed_from, facts_.first_step, config_.train.steps);
-    }
     SLUICE_TRY(cluster_->start());
     SLUICE_TRY(listen());
     SLUICE_TRY(cluster_->stop());
@@ -64,7 +98,7 @@ class Run {
   }
 
  private:
-  Status prepare() {
+  Status prepare(bool resume_wanted) {
     SLUICE_ASSIGN(model_, config::load_model(config_));
     SLUICE_TRY(config::check_model(config_, model_));
     if (config_.data.paths.empty()) {
@@ -80,6 +114,12 @@ class Run {
           config_.where("data.tokenizer"), tokenizer_->vocab_size(), model_.vocab_size,
           tokenizer_->vocab_size());
     }
+    // So that whoever generates from a checkpoint stops where its texts stopped.
+    model_.bos_token_id =
+        tokenizer_->bos_id().value_or(static_cast<std::int32_t>(model_.bos_token_id));
+    model_.eos_token_id =
+        tokenizer_->eos_id().value_or(static_cast<std::int32_t>(model_.eos_token_id));
+    SLUICE_TRY(find_start(resume_wanted));
     SLUICE_TRY(store::make_directories(config_.run.directory));
     SLUICE_ASSIGN(Dataset dataset, open_dataset(config_, model_, *tokenizer_, events_));
     dataset_.emplace(std::move(dataset));
@@ -125,7 +165,7 @@ class Run {
     state.numerics_digest = config::numerics_digest(config_);
     state.recipe = config_.precision.recipe;
     state.kernel_set = facts_.kernel_set;
-    store_.folder.emplace(std::move(directory), std::move(state), config_.train.global_batch_size);
+    store_.open({std::move(directory), std::move(state), config_.train.global_batch_size});
     return {};
   }
 
@@ -134,19 +174,64 @@ class Run {
     if (!resume_wanted) {
       return initialize_weights(*cluster_, model_, static_cast<std::uint64_t>(config_.train.seed));
     }
-    SLUICE_ASSIGN(const std::filesystem::path path,
-                  store::find_checkpoint(config_.checkpoint_directory()));
-    SLUICE_ASSIGN(const store::TrainerState state, resume(*cluster_, path));
-    if (state.numerics_digest != config::numerics_digest(config_)) {
-      return invalid_input(
-          "{}: this checkpoint was trained with another model, data, precision or training "
-          "settings; go on with the config "
-          "it was made with ({}), or train from new weights in another run.directory",
-          path.string(), (std::filesystem::path(config_.run.directory) / "config.toml").string());
-    }
+    SLUICE_ASSIGN(const store::TrainerState state, resume(*cluster_, *resumed_));
     facts_.first_step = state.step;
-    facts_.resumed_from = path.string();
+    facts_.resumed_from = resumed_->string();
     return {};
+  }
+
+  // Before anything is written: a run goes on from its own checkpoints or begins where there are
+  // none. Else a step of an earlier run could pass for this one's newest.
+  Status find_start(bool resume_wanted) {
+    const std::filesystem::path directory = config_.checkpoint_directory();
+    resumed_ = store::newest_checkpoint(directory);
+    if (!resume_wanted) {
+      if (!resumed_) return {};
+      return invalid_input(
+          "{} is the checkpoint of an earlier run; go on from it with --resume, train in another "
+          "run.directory, or remove {}",
+          resumed_->string(), directory.string());
+    }
+    if (!resumed_) {
+      return invalid_input(
+          "{} holds no whole checkpoint, so there is nothing to go on from; leave out --resume to "
+          "begin, or name the run in run.directory",
+          directory.string());
+    }
+    SLUICE_ASSIGN(const store::TrainerState state, store::read_trainer_state(*resumed_));
+    SLUICE_TRY(check_numerics(state));
+    if (state.step < config_.train.steps) return {};
+    return invalid_input("{}: all of its {} steps are done; {} must be higher than {} to go on",
+                         resumed_->string(), state.step, config_.where("train.steps"), state.step);
+  }
+
+  Status check_numerics(const store::TrainerState& state) const {
+    SLUICE_ASSIGN(const store::HfConfig saved, store::read_hf_config(*resumed_));
+    const bool same_model = store::write_hf_config(saved.model, DType::kF32) ==
+                            store::write_hf_config(model_, DType::kF32);
+    if (same_model && state.numerics_digest == config::numerics_digest(config_)) return {};
+    const std::filesystem::path used = used_config_path();
+    std::string differences;
+    if (const auto there = config::load_config(used, {})) {
+      for (const std::string& key : config::numerics_differences(config_, *there))
+        differences += (differences.empty() ? ": " : ", ") + key;
+    }
+    return invalid_input(
+        "{} was trained with another {}{}; go on with the config of that run ({}), or begin anew "
+        "in "
+        "another run.directory",
+        resumed_->string(), same_model ? "config" : "model or config", differences, used.string());
+  }
+
+  [[nodiscard]] std::filesystem::path used_config_path() const {
+    return std::filesystem::path(config_.run.directory) / "config.toml";
+  }
+
+  // The config as it acts: enough to go on with, from the same working directory.
+  Status write_config() const {
+    config::Config used = config_;
+    used.model.config = std::filesystem::absolute(config::model_path(config_)).string();
+    return store::write_text(used_config_path(), config::dump_toml(used));
   }
 
   // Until the supervisor is idle. Ctrl-C is noticed between messages.
@@ -174,7 +259,9 @@ class Run {
       return report->mode == actors::StepMode::kTrain ? take_step(*report)
                                                       : take_validation(*report);
     }
-    if (const auto* written = std::get_if<actors::CheckpointWritten>(&body)) {
+    if (const auto* begun = std::get_if<actors::CheckpointBegun>(&body)) {
+      store_.written(begun->index);
+    } else if (const auto* written = std::get_if<actors::CheckpointWritten>(&body)) {
       if (!written->error.empty())
         return failed("checkpoint of step {}: {}", written->index, written->error);
       outcome_.checkpoint = written->path;
@@ -216,15 +303,6 @@ class Run {
     return sorted[sorted.size() / 2];
   }
 
-  // The directory needs the parameters' names, the cluster needs the store: this joins them.
-  struct Store final : actors::CheckpointStore {
-    std::optional<FolderStore> folder;
-    Result<std::string> write(std::int64_t index,
-                              std::span<const actors::ParameterState> parameters) override {
-      return folder->write(index, parameters);
-    }
-  };
-
   const config::Config& config_;
   const TrainEvents& events_;
   const std::atomic<bool>& stop_;
@@ -232,9 +310,10 @@ class Run {
   std::optional<Tokenizer> tokenizer_;
   std::optional<Dataset> dataset_;
   std::optional<DatasetReader> reader_;
-  Store store_;
+  MetricsFirst store_;
   std::unique_ptr<Cluster> cluster_;  // uses reader_ and store_
   std::optional<MetricsLog> metrics_;
+  std::optional<std::filesystem::path> resumed_;  // the checkpoint to go on from
   RunFacts facts_;
   TrainOutcome outcome_;
   Clock::time_point step_began_;

@@ -30,6 +30,8 @@ std::string next_step(int error) {
     case EROFS:
     case EACCES:
     case EPERM: return "; choose one that you may use";
+    case ENOENT:
+    case ENOTDIR: return "; check the path";
     default: return "";
   }
 }
