@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds Sluice in every configuration and runs every check and test. Ends with ctest's summary of the release build.
-# Run: bash tests/run.sh
+# Run: bash tests/run.sh        format, layers, release build, quickstart, embedding, all tests
+#      bash tests/run.sh all    also a minute of each fuzzer, ThreadSanitizer, AddressSanitizer and UBSan
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/install.sh
@@ -24,17 +25,19 @@ bash examples/quickstart.sh --set train.steps=30 --set train.warmup_steps=10 --s
 section "embedding: a project of its own against an install prefix"
 bash tests/embed.sh
 
-section "fuzz: a minute each, under ASan and UBSan"
-cmake --preset fuzz >/dev/null
-cmake --build --preset fuzz --target fuzz
-ctest --test-dir build-fuzz --output-on-failure -j2
-section "tsan: actors, hosts and devices, under ThreadSanitizer"
-cmake --preset tsan >/dev/null
-cmake --build --preset tsan --target actors_tests
-ctest --preset tsan --output-on-failure -L '^actors$'
-section "dev: unit and actor tests under AddressSanitizer and UBSan"
-cmake --preset dev >/dev/null
-cmake --build --preset dev
-ctest --preset dev --output-on-failure -j2 -L '^(unit|actors)$'
+if [ "${1:-}" = all ]; then
+  section "fuzz: a minute each, under ASan and UBSan"
+  cmake --preset fuzz >/dev/null
+  cmake --build --preset fuzz --target fuzz
+  ctest --test-dir build-fuzz --output-on-failure -j2
+  section "tsan: actors, hosts and devices, under ThreadSanitizer"
+  cmake --preset tsan >/dev/null
+  cmake --build --preset tsan --target actors_tests
+  ctest --preset tsan --output-on-failure -L '^actors$'
+  section "dev: unit and actor tests under AddressSanitizer and UBSan"
+  cmake --preset dev >/dev/null
+  cmake --build --preset dev
+  ctest --preset dev --output-on-failure -j2 -L '^(unit|actors)$'
+fi
 section "release: all tests"
 ctest --preset release --output-on-failure -j2
