@@ -2,6 +2,7 @@
 #include "runtime/device/pool_allocator.hpp"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <bit>
@@ -27,6 +28,11 @@ std::byte* take_from_system(std::size_t bytes) {
   if (posix_memalign(&block, alignment, bytes) != 0) return nullptr;
   if (bytes >= kHugePageBytes) madvise(block, bytes, MADV_HUGEPAGE);  // a hint: refusal is fine
   return static_cast<std::byte*>(block);
+}
+
+bool is_address_space_limited() {
+  rlimit limit{};
+  return ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY;
 }
 
 }  // namespace
@@ -116,13 +122,14 @@ void PoolAllocator::reset_peak() {
 }
 
 void PoolAllocator::add_spares() {
-  constexpr std::size_t kSparesMin = 2, kShare = 8;
+  constexpr std::size_t kSparesMin = 2;
+  if (is_address_space_limited()) return;
   State& state = *state_;
   const std::lock_guard lock(state.mutex);
   state.settled = true;
   std::map<std::size_t, std::size_t> wanted;
   for (const auto& [bytes, blocks] : state.free) {
-    wanted[bytes] += std::max(kSparesMin, state.taken[bytes] / kShare);
+    wanted[bytes] += std::max(kSparesMin, state.taken[bytes]);
     wanted[class_bytes(2 * bytes)] += 1;
   }
   for (const auto& [bytes, spares] : wanted) {

@@ -28,10 +28,11 @@ class PoolAllocator final : public Allocator {
   };
   [[nodiscard]] Statistics statistics() const;
   void reset_peak();
-  /// Makes free blocks of every size that ever came back, an eighth of their number and two at
-  /// least, and one of twice the size; from then on any larger block serves before new memory is
-  /// taken. Later steps interleave in another way, and their experts have other loads; with spares
-  /// they need nothing from the system. A spare that is never used takes address space alone.
+  /// Makes as many free blocks again of every size that ever came back, two at least, and one of
+  /// twice the size; from then on any larger block serves before new memory is taken. Later steps
+  /// interleave in another way (passes run ahead), and their experts have other loads; with spares
+  /// they need nothing from the system. A spare that is never used takes address space alone; where
+  /// that is limited (ulimit -v) there are none.
   void add_spares();
   /// Gives free blocks back to the system: between phases of different sizes, never inside a step.
   void release_unused();
