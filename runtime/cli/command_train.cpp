@@ -74,6 +74,8 @@ class Display {
     line(fmt::format("{} parameters, {} training tokens in {} documents, kernels {}",
                      facts.parameters, facts.train_tokens, facts.documents, facts.kernel_set));
     line(fmt::format("memory: {} predicted", mib(facts.predicted_bytes)));
+    if (!facts.set_aside.empty())
+      line(fmt::format("the checkpoints of an earlier run are now in {}", facts.set_aside));
     if (!facts.resumed_from.empty())
       line(fmt::format("going on from {} at step {}", facts.resumed_from, facts.first_step));
   }

@@ -84,7 +84,7 @@ class Run {
 
   Result<TrainOutcome> go(bool resume_wanted) {
     SLUICE_TRY(prepare(resume_wanted));
-    SLUICE_TRY(make_cluster());
+    SLUICE_TRY(make_cluster(resume_wanted));
     SLUICE_TRY(set_weights(resume_wanted));
     SLUICE_ASSIGN(metrics_, MetricsLog::open(config_.run.directory, facts_.first_step));
     SLUICE_TRY(write_config());
@@ -119,7 +119,7 @@ class Run {
         tokenizer_->bos_id().value_or(static_cast<std::int32_t>(model_.bos_token_id));
     model_.eos_token_id =
         tokenizer_->eos_id().value_or(static_cast<std::int32_t>(model_.eos_token_id));
-    SLUICE_TRY(find_start(resume_wanted));
+    if (resume_wanted) SLUICE_TRY(find_start());
     SLUICE_TRY(store::make_directories(config_.run.directory));
     SLUICE_ASSIGN(Dataset dataset, open_dataset(config_, model_, *tokenizer_, events_));
     dataset_.emplace(std::move(dataset));
@@ -134,7 +134,7 @@ class Run {
     return {};
   }
 
-  Status make_cluster() {
+  Status make_cluster(bool resume_wanted) {
     resident_before_ = resident_bytes();
     SLUICE_ASSIGN(ClusterOptions options, cluster_options(config_, model_));
     facts_.kernel_set = kernel_set(options.device, options.recipe);
@@ -154,6 +154,7 @@ class Run {
       facts_.predicted_bytes += memory.total();
     outcome_.predicted_bytes = facts_.predicted_bytes;
 
+    if (!resume_wanted) SLUICE_TRY(set_aside_earlier());
     auto files = tokenizer_->files();
     store::CheckpointLayout layout =
         checkpoint_layout(*cluster_, model_, options.recipe, std::move(files));
@@ -180,18 +181,10 @@ class Run {
     return {};
   }
 
-  // Before anything is written: a run goes on from its own checkpoints or begins where there are
-  // none. Else a step of an earlier run could pass for this one's newest.
-  Status find_start(bool resume_wanted) {
+  // Before anything is written: whether there is a checkpoint to go on from, and it is this run's.
+  Status find_start() {
     const std::filesystem::path directory = config_.checkpoint_directory();
     resumed_ = store::newest_checkpoint(directory);
-    if (!resume_wanted) {
-      if (!resumed_) return {};
-      return invalid_input(
-          "{} is the checkpoint of an earlier run; go on from it with --resume, train in another "
-          "run.directory, or remove {}",
-          resumed_->string(), directory.string());
-    }
     if (!resumed_) {
       return invalid_input(
           "{} holds no whole checkpoint, so there is nothing to go on from; leave out --resume to "
@@ -203,6 +196,23 @@ class Run {
     if (state.step < config_.train.steps) return {};
     return invalid_input("{}: all of its {} steps are done; {} must be higher than {} to go on",
                          resumed_->string(), state.step, config_.where("train.steps"), state.step);
+  }
+
+  // A run that begins anew keeps apart from an earlier one in the same folder, whose newest step
+  // could pass for its own: the earlier checkpoints move beside, and nothing is lost.
+  Status set_aside_earlier() {
+    const std::filesystem::path directory =
+        (config_.checkpoint_directory() / "").lexically_normal().parent_path();
+    if (!store::newest_checkpoint(directory)) return {};
+    // Held while it moves: a run that lives there keeps its folder.
+    SLUICE_ASSIGN(const store::LockFile lock, store::LockFile::acquire(directory / ".lock"));
+    std::error_code error;
+    for (int number = 1;; ++number) {
+      const std::filesystem::path beside = fmt::format("{}-earlier-{}", directory.string(), number);
+      if (std::filesystem::exists(beside, error)) continue;
+      facts_.set_aside = beside.string();
+      return store::rename_path(directory, beside);
+    }
   }
 
   Status check_numerics(const store::TrainerState& state) const {
@@ -218,8 +228,7 @@ class Run {
     }
     return invalid_input(
         "{} was trained with another {}{}; go on with the config of that run ({}), or begin anew "
-        "in "
-        "another run.directory",
+        "in another run.directory",
         resumed_->string(), same_model ? "config" : "model or config", differences, used.string());
   }
 

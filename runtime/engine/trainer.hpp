@@ -32,6 +32,7 @@ struct RunFacts {
   std::int64_t predicted_bytes = 0;    ///< the plan's memory, over all ranks of this process
   std::string kernel_set;
   std::string resumed_from;  ///< empty: from new weights
+  std::string set_aside;     ///< where an earlier run's checkpoints went; empty: there were none
 };
 
 /// Called on the thread that runs the trainer.

@@ -132,13 +132,17 @@ TEST(ResumeErrors, AnotherModelOrNothingToResume) {
 
 // A run never mixes with an earlier one in the same folder: whose step is newest would decide which
 // one goes on.
-TEST(ResumeErrors, AFolderThatHoldsAnotherRun) {
+TEST(NewRun, KeepsApartFromAnEarlierOneInItsFolder) {
   const SmallRun run;
   ASSERT_EQ(run.train("one").exit_code, 0);
-  const ChildResult result = run.train("one", {"train.steps=4"});
-  EXPECT_EQ(result.exit_code, 2) << describe(result);
-  EXPECT_THAT(result.error, HasSubstr("--resume"));
-  EXPECT_EQ(metrics_of(run.directory("one")).size(), 8u + 3u) << "metrics were touched";
+  const std::filesystem::path checkpoints = run.directory("one") / "checkpoints";
+  const auto earlier = files_of(checkpoints / "step-00000008");
+  const ChildResult result = run.train("one", {"train.steps=4", "train.seed=8"});
+  ASSERT_EQ(result.exit_code, 0) << describe(result);
+  EXPECT_THAT(result.out, HasSubstr("checkpoints-earlier-1"));
+  EXPECT_EQ(store::newest_checkpoint(checkpoints)->filename(), "step-00000004");
+  EXPECT_EQ(files_of(run.directory("one") / "checkpoints-earlier-1" / "step-00000008"), earlier);
+  ASSERT_EQ(run.train("one", {"train.steps=6", "train.seed=8"}, true).exit_code, 0);
 }
 
 // Steps that checkpoint each time; killed fifty times while it starts, computes, writes, renames.
