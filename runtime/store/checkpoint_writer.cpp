@@ -256,6 +256,9 @@ Result<CheckpointDirectory> CheckpointDirectory::open(const fs::path& directory,
   SLUICE_TRY(make_directories(directory));
   SLUICE_ASSIGN(LockFile lock, LockFile::acquire(directory / ".lock"));
   SLUICE_TRY(remove_leftovers(directory));
+  // In one order whatever the owners' was, so that every layout of a run writes the same bytes.
+  std::sort(layout.parameters.begin(), layout.parameters.end(),
+            [](const SavedParameter& a, const SavedParameter& b) { return a.name < b.name; });
   return CheckpointDirectory(directory, std::make_unique<CheckpointLayout>(std::move(layout)), keep,
                              std::move(lock));
 }

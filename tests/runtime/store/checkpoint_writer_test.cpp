@@ -148,7 +148,7 @@ TEST(CheckpointWriter, LargeModelsAreSharded) {
   ASSERT_TRUE(write_step(directory, 1));
   const fs::path step = folder.path() / "step-00000001";
   EXPECT_TRUE(fs::exists(step / "model.safetensors.index.json"));
-  EXPECT_TRUE(fs::exists(step / "model-00001-of-00006.safetensors"));
+  EXPECT_TRUE(fs::exists(step / "model-00001-of-00005.safetensors"));
   EXPECT_FALSE(fs::exists(step / "model.safetensors"));
   expect_intact(step, sharded);
 }
