@@ -83,6 +83,15 @@ class JsonNode {
   std::string path_;
 };
 
+/// Calls each(child) for the array node.key.
+template <class Each>
+Status for_each_in(const JsonNode& node, std::string_view key, Each&& each) {
+  SLUICE_ASSIGN(const auto list, node.at(key));
+  SLUICE_ASSIGN(const auto count, list.array_size());
+  for (std::size_t i = 0; i < count; ++i) SLUICE_TRY(each(list.element(i)));
+  return {};
+}
+
 /// Parses a whole document; the Error names the line.
 Result<nlohmann::json> parse_json(std::string_view text);
 
