@@ -1,6 +1,8 @@
 // The mailbox of an actor made of flows, and what wakes them.
 #include "actors/flow.hpp"
 
+#include <algorithm>
+
 #include "kernels/base/check.hpp"
 
 namespace sluice::actors {
@@ -30,7 +32,7 @@ void FlowActor::on_message(Context& context, Message message) {
   }
 }
 
-void FlowActor::deliver(Message message) {
+void FlowActor::deliver(Message&& message) {
   if (const auto* done = std::get_if<TaskDone>(&message.body)) {
     const auto task = tasks_.find(done->task);
     SLUICE_CHECK(task != tasks_.end(), "actor {}: task {} is not running", self_, done->task);
@@ -53,11 +55,12 @@ void FlowActor::deliver(Message message) {
   if (message.key.topic == Topic::kControl) return on_control(std::move(message));
 
   const Key key = message.key;
-  if (const auto receiver = receivers_.find(key); receiver != receivers_.end()) {
+  if (const auto found = find_receiver(key); found != receivers_.end()) {
+    ReceiveAwaiter& receiver = **found;
+    receivers_.erase(found);
     give_back_credit(message);
-    receiver->second->message = std::move(message);
-    wake(receiver->second->flow);
-    receivers_.erase(receiver);
+    receiver.message = std::move(message);
+    wake(receiver.flow);
     return;
   }
   const bool fresh = mailbox_.emplace(key, std::move(message)).second;
@@ -66,7 +69,12 @@ void FlowActor::deliver(Message message) {
   on_arrival(key);
 }
 
-void FlowActor::post(ActorIndex to, Message message) {
+std::vector<FlowActor::ReceiveAwaiter*>::iterator FlowActor::find_receiver(const Key& key) {
+  return std::find_if(receivers_.begin(), receivers_.end(),
+                      [&key](const ReceiveAwaiter* receiver) { return receiver->key == key; });
+}
+
+void FlowActor::post(ActorIndex to, Message&& message) {
   message.from = self_;
   context_->send(to, std::move(message));
 }
@@ -97,7 +105,8 @@ bool FlowActor::ReceiveAwaiter::await_ready() {
 
 void FlowActor::ReceiveAwaiter::await_suspend(std::coroutine_handle<> handle) {
   flow = handle;
-  const bool fresh = actor->receivers_.emplace(key, this).second;
+  const bool fresh = actor->find_receiver(key) == actor->receivers_.end();
+  actor->receivers_.push_back(this);
   SLUICE_CHECK(fresh, "actor {}: two flows await one key (topic {}, micro-batch {})", actor->self_,
                static_cast<int>(key.topic), key.micro_batch);
 }

@@ -26,6 +26,7 @@
 #include <set>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 #include "actors/context.hpp"
 
@@ -124,7 +125,7 @@ class FlowActor : public Actor {
     return {key, self_, kNoActor, std::move(body)};
   }
   /// To an actor without a channel: control messages, reports.
-  void post(ActorIndex to, Message message);
+  void post(ActorIndex to, Message&& message);
 
   // ---- Awaitables ----
   struct ReceiveAwaiter {
@@ -236,7 +237,8 @@ class FlowActor : public Actor {
   void submit(const TaskSpec& spec, std::coroutine_handle<> flow,
               std::function<void(const kernels::ComputeContext&)> body);
   void give_back_credit(const Message& message);
-  void deliver(Message message);
+  void deliver(Message&& message);
+  std::vector<ReceiveAwaiter*>::iterator find_receiver(const Key& key);
   void wake(std::coroutine_handle<> flow) { ready_.push_back(flow); }
 
   ActorIndex self_;
@@ -244,7 +246,7 @@ class FlowActor : public Actor {
   std::uint64_t next_task_ = 1;
   std::map<std::uint64_t, std::coroutine_handle<>> tasks_;
   std::map<Key, Message> mailbox_;
-  std::map<Key, ReceiveAwaiter*> receivers_;
+  std::vector<ReceiveAwaiter*> receivers_;  // few: flows under way that wait for a message
   std::map<ActorIndex, Sender> senders_;
   std::deque<std::coroutine_handle<>> ready_;
   std::set<void*> flows_;  // frames of live flows

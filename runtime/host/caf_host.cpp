@@ -38,7 +38,7 @@ void accept([[maybe_unused]] void* what) {
 // What CAF carries from actor to actor, in its mailbox's own memory.
 struct Envelope {
   Envelope() = default;
-  explicit Envelope(actors::Message content) : message(std::move(content)) {}
+  explicit Envelope(actors::Message&& content) : message(std::move(content)) {}
   Envelope(Envelope&& other) noexcept : message(std::move(other.message)) { publish(this); }
   Envelope(const Envelope& other) : message(other.message) { publish(this); }
   actors::Message open() {
@@ -137,17 +137,17 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
       : caf::event_based_actor(config), state_(*state), seat_(*seat) {}
 
   caf::behavior make_behavior() override {
-    return {[this](Envelope& envelope) { handle(envelope.open()); }};
+    return {[this](Envelope& envelope) { handle(envelope); }};
   }
   const char* name() const override { return "sluice"; }
 
  private:
   // What third parties throw below an actor (memory ran out) takes that actor down, and the run
   // with it.
-  void handle(Message message) {
+  void handle(Envelope& envelope) {
     accept(seat_.actor.get());
     try {
-      seat_.actor->on_message(*this, std::move(message));
+      seat_.actor->on_message(*this, envelope.open());
     } catch (const std::exception& exception) {
       state_.fail(seat_, exception.what());
       quit(caf::sec::runtime_error);
