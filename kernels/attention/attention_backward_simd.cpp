@@ -21,22 +21,12 @@ namespace {
 constexpr std::int64_t kQueryBlock = 96;
 static_assert(kQueryBlock % kTileRows == 0 && kKeyBlock % kQueryBlock == 0);
 
-template <class T>
-struct BackwardInputs : Inputs<T> {
-  MatrixView<const T> out, dout;
-  std::span<const float> log_sum_exp;
-};
-
-template <class T>
-struct Gradients {
-  MatrixView<T> dq, dkv;
-  MatrixView<float> dk_rope;  // by head: row (sequence · heads + head) · length + t
-};
-
 struct BackwardScratch {
   float *key_panels, *value_panels, *keys, *dkeys, *dvalues;      // by key
   float *queries, *douts, *dqueries, *probabilities, *gradients;  // by query of a block
   std::array<float, kQueryBlock> delta, log_sum_exp;
+
+  std::int64_t floats;
 
   BackwardScratch(float* scratch, const Sizes& s) {
     Pieces pieces{scratch};
@@ -50,29 +40,9 @@ struct BackwardScratch {
     dqueries = pieces.take(kQueryBlock * s.key_row);
     probabilities = pieces.take(kQueryBlock * s.score_row);
     gradients = pieces.take(kQueryBlock * s.score_row);
-  }
-  static std::int64_t floats(const Sizes& s) {
-    return s.padded * (s.key + s.value + 2 * s.key_row + s.value_row) +
-           kQueryBlock * (2 * s.key_row + s.value_row + 2 * s.score_row) + 10 * kLanes;
+    floats = pieces.floats;
   }
 };
-
-// What a task computes: for queries [query_begin, query_end) and keys [key_begin, key_end), dq, or
-// dk and dv, or all three.
-struct BackwardRange {
-  std::int64_t query_begin, query_end;
-  std::int64_t key_begin, key_end;
-  bool queries, keys;
-};
-
-template <class T>
-float dot_in_lanes(const T* a, const T* b, std::int64_t n) {
-  Lanes sum = zero();
-  std::int64_t d = 0;
-  for (; d + kLanes <= n; d += kLanes) sum = fma(load(a + d), load(b + d), sum);
-  if (d < n) sum = fma(load_first(a + d, n - d), load_first(b + d, n - d), sum);
-  return fold_sum(sum);
-}
 
 template <class T>
 void pack_block(const Head& head, const BackwardInputs<T>& in, const Sizes& s,
@@ -188,7 +158,7 @@ void backward_block(const Head& head, const BackwardInputs<T>& in, const Sizes& 
 template <class T>
 void pack_head(const Head& head, const Inputs<T>& in, const Sizes& s, const BackwardRange& range,
                BackwardScratch& scratch) {
-  const std::int64_t first = range.key_begin, last = range.key_end;
+  const std::int64_t first = range.key_begin, last = round_up(range.key_end, kKeyBlock);
   const auto widen_key = [&](std::int64_t t, float* row) {
     widen_row(head.k(in.kv, t), head.desc.nope, row);
     widen_row(in.k_rope.row(head.row(t)), head.desc.rope, row + head.desc.nope);
@@ -224,53 +194,6 @@ void backward_range(const Head& head, const BackwardInputs<T>& in, const Sizes& 
   }
 }
 
-// The queries' part and the keys' part of every head, the longest tasks first.
-template <class T>
-void backward_two_passes(const ComputeContext& context, const AttentionDesc& desc,
-                         const BackwardInputs<T>& in, const Sizes& s, const Gradients<T>& to) {
-  const std::int64_t heads = desc.sequences * desc.heads;
-  const std::int64_t blocks = s.padded / kKeyBlock;
-  const std::int64_t parts = std::min(blocks, divide_up(2 * context.team->threads(), heads));
-  for_each_task(context, 2 * heads * parts, BackwardScratch::floats(s),
-                [&](std::int64_t task, float* memory) {
-                  const Head head(desc, task % heads);
-                  const std::int64_t part = task / heads / 2;
-                  const bool queries = task / heads % 2 == 0;
-                  const std::int64_t near = kKeyBlock * part_begin(blocks, parts, parts - part);
-                  const std::int64_t far = kKeyBlock * part_begin(blocks, parts, parts - part - 1);
-                  if (near == far) return;
-                  const BackwardRange range =
-                      queries ? BackwardRange{far, std::min(near, s.length), 0, near, true, false}
-                              : BackwardRange{s.padded - near, s.length, s.padded - near,
-                                              s.padded - far,  false,    true};
-                  backward_range(head, in, s, range, memory, to);
-                });
-}
-
-template <class T>
-void sum_over_heads(const ComputeContext& context, const AttentionDesc& desc,
-                    MatrixView<const float> by_head, MatrixView<T> dk_rope) {
-  constexpr std::int64_t kGrainRows = 64;
-  const std::int64_t rows = desc.sequences * desc.length;
-  const auto body = [&](std::int64_t first, std::int64_t last) {
-    for (std::int64_t t = first; t < last; ++t) {
-      const Head head(desc, t / desc.length * desc.heads);
-      const std::int64_t from = head.index() * desc.length + t % desc.length;
-      for (std::int64_t d = 0; d < desc.rope; d += kLanes) {
-        const std::int64_t n = std::min<std::int64_t>(kLanes, desc.rope - d);
-        const auto part = [&](std::int64_t h) {
-          const float* row = by_head.row(from + h * desc.length) + d;
-          return n == kLanes ? load(row) : load_first(row, n);
-        };
-        Lanes sum = part(0);
-        for (std::int64_t h = 1; h < desc.heads; ++h) sum = add(sum, part(h));
-        n == kLanes ? store(dk_rope.row(t) + d, sum) : store_first(dk_rope.row(t) + d, sum, n);
-      }
-    }
-  };
-  context.team->parallel_for(rows, kGrainRows, body);
-}
-
 template <class T>
 void backward(const ComputeContext& context, const AttentionDesc& desc, const BackwardInputs<T>& in,
               MatrixView<T> dq, MatrixView<T> dkv, MatrixView<T> dk_rope) {
@@ -279,15 +202,11 @@ void backward(const ComputeContext& context, const AttentionDesc& desc, const Ba
   const std::int64_t heads = desc.sequences * desc.heads;
   const Tensor by_head = context.make(DType::kF32, {heads * desc.length, desc.rope});
   const Gradients<T> to{dq, dkv, by_head.matrix<float>()};
-  if (backward_in_two_passes(heads, context.team->threads())) {
-    backward_two_passes(context, desc, in, s, to);
-  } else {
-    for_each_task(context, heads, BackwardScratch::floats(s),
-                  [&](std::int64_t task, float* memory) {
-                    backward_range(Head(desc, task), in, s, {0, s.length, 0, s.padded, true, true},
-                                   memory, to);
-                  });
-  }
+  for_each_backward_range(context, heads, s.length, kQueryBlock, kKeyBlock,
+                          BackwardScratch(nullptr, s).floats,
+                          [&](std::int64_t head, const BackwardRange& range, float* memory) {
+                            backward_range(Head(desc, head), in, s, range, memory, to);
+                          });
   sum_over_heads<T>(context, desc, by_head.matrix<float>(), dk_rope);
 }
 

@@ -23,8 +23,7 @@ struct Sizes {
   std::int64_t key_row;  // key, to whole vectors: the stride of rows in scratch
   std::int64_t value;    // columns of v
   std::int64_t value_row;
-  std::int64_t
-      score_row;  // of a block of queries; not a power of two, which would fall on few cache sets
+  std::int64_t score_row;  // of a block of queries; no power of two: few cache sets would hold it
 
   Sizes(const AttentionDesc& d, std::int64_t score_columns)
       : length(d.length),
@@ -72,12 +71,14 @@ struct Inputs {
   MatrixView<const T> q, kv, k_rope;
 };
 
-// Takes pieces of a task's scratch, each on a cache line of its own.
+// Takes pieces of a task's scratch, each on a cache line of its own; without memory it only counts.
 struct Pieces {
-  float* next;
-  float* take(std::int64_t floats) {
-    float* piece = next;
-    next += round_up(floats, kLanes);
+  float* memory = nullptr;
+  std::int64_t floats = 0;
+
+  float* take(std::int64_t n) {
+    float* piece = memory == nullptr ? nullptr : memory + floats;
+    floats += round_up(n, kLanes);
     return piece;
   }
 };
@@ -138,14 +139,14 @@ void prefetch_next(const QueryBlock& block, std::int64_t length, const T* rows, 
 }
 
 // Keys of block [first, first + kKeyBlock) that the tile whose first row is query i may see.
-std::int64_t keys_seen(std::int64_t i, std::int64_t first) {
+inline std::int64_t keys_seen(std::int64_t i, std::int64_t first) {
   return std::clamp<std::int64_t>(i + kTileRows - first, 0, kKeyBlock);
 }
 
 // rows[r, :] of the tile at query i times a key block's panels -> products, for the keys it sees.
-void multiply_panels(const float* rows, std::int64_t row_stride, const float* panels,
-                     std::int64_t width, std::int64_t keys, float scale, float* products,
-                     std::int64_t product_row) {
+inline void multiply_panels(const float* rows, std::int64_t row_stride, const float* panels,
+                            std::int64_t width, std::int64_t keys, float scale, float* products,
+                            std::int64_t product_row) {
   const Tile tile{.a = rows,
                   .a_row = row_stride,
                   .a_step = 1,
@@ -158,8 +159,9 @@ void multiply_panels(const float* rows, std::int64_t row_stride, const float* pa
 }
 
 // sums[r, :] += weights of query i + r times rows of keys first.., up to the query's own.
-void chain_keys(std::int64_t i, std::int64_t first, const float* weights, std::int64_t weight_row,
-                const float* rows, std::int64_t row_stride, float* sums) {
+inline void chain_keys(std::int64_t i, std::int64_t first, const float* weights,
+                       std::int64_t weight_row, const float* rows, std::int64_t row_stride,
+                       float* sums) {
   std::int64_t steps[kTileRows];
   for (std::int64_t r = 0; r < kTileRows; ++r) {
     steps[r] = std::min(i + r + 1 - first, kKeyBlock);
@@ -173,6 +175,54 @@ void chain_keys(std::int64_t i, std::int64_t first, const float* weights, std::i
                   .c = sums,
                   .c_row = row_stride};
   chain(tile, row_stride / kLanes, steps);
+}
+
+// Gradients.
+
+template <class T>
+struct BackwardInputs : Inputs<T> {
+  MatrixView<const T> out, dout;
+  std::span<const float> log_sum_exp;
+};
+
+template <class T>
+struct Gradients {
+  MatrixView<T> dq, dkv;
+  MatrixView<float> dk_rope;  // by head: row (sequence · heads + head) · length + t
+};
+
+template <class T>
+float dot_in_lanes(const T* a, const T* b, std::int64_t n) {
+  Lanes sum = zero();
+  std::int64_t d = 0;
+  for (; d + kLanes <= n; d += kLanes) sum = fma(load(a + d), load(b + d), sum);
+  if (d < n) sum = fma(load_first(a + d, n - d), load_first(b + d, n - d), sum);
+  return fold_sum(sum);
+}
+
+// dk_rope from the heads' own, in head order.
+template <class T>
+void sum_over_heads(const ComputeContext& context, const AttentionDesc& desc,
+                    MatrixView<const float> by_head, MatrixView<T> dk_rope) {
+  constexpr std::int64_t kGrainRows = 64;
+  const std::int64_t rows = desc.sequences * desc.length;
+  const auto body = [&](std::int64_t first, std::int64_t last) {
+    for (std::int64_t t = first; t < last; ++t) {
+      const Head head(desc, t / desc.length * desc.heads);
+      const std::int64_t from = head.index() * desc.length + t % desc.length;
+      for (std::int64_t d = 0; d < desc.rope; d += kLanes) {
+        const std::int64_t n = std::min<std::int64_t>(kLanes, desc.rope - d);
+        const auto part = [&](std::int64_t h) {
+          const float* row = by_head.row(from + h * desc.length) + d;
+          return n == kLanes ? load(row) : load_first(row, n);
+        };
+        Lanes sum = part(0);
+        for (std::int64_t h = 1; h < desc.heads; ++h) sum = add(sum, part(h));
+        n == kLanes ? store(dk_rope.row(t) + d, sum) : store_first(dk_rope.row(t) + d, sum, n);
+      }
+    }
+  };
+  context.team->parallel_for(rows, kGrainRows, body);
 }
 
 }  // namespace

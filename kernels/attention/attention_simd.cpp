@@ -24,6 +24,8 @@ struct ForwardScratch {
   float *key_panels, *values, *queries, *scores, *sums;
   std::array<float, kQueryBlock> maximum, sum;
 
+  std::int64_t floats;
+
   ForwardScratch(float* scratch, const Sizes& s) {
     Pieces pieces{scratch};
     key_panels = pieces.take(s.padded * s.key);
@@ -31,10 +33,7 @@ struct ForwardScratch {
     queries = pieces.take(kQueryBlock * s.key_row);
     scores = pieces.take(kQueryBlock * s.score_row);
     sums = pieces.take(kQueryBlock * s.value_row);
-  }
-  static std::int64_t floats(const Sizes& s) {
-    return s.padded * (s.key + s.value_row) +
-           kQueryBlock * (s.key_row + s.score_row + s.value_row) + 5 * kLanes;
+    floats = pieces.floats;
   }
 };
 
@@ -123,7 +122,7 @@ void forward(const ComputeContext& context, const AttentionDesc& desc, const Inp
     }
   };
   if (desc.length == 0) return;
-  for_each_task(context, heads * parts, ForwardScratch::floats(s), body);
+  for_each_task(context, heads * parts, ForwardScratch(nullptr, s).floats, body);
 }
 
 void entry(const ComputeContext& context, const AttentionDesc& desc, TensorView q, TensorView kv,
