@@ -1,6 +1,7 @@
 // Checks attention's arguments and hands them to the kernel set that the context names.
 #include "kernels/attention/attention.hpp"
 
+#include "kernels/attention/attention_bf16.hpp"
 #include "kernels/attention/attention_kernels.hpp"
 #include "kernels/cpu/elements.hpp"
 #include "kernels/cpu/kernel_set.hpp"
@@ -8,6 +9,13 @@
 
 namespace sluice::kernels {
 namespace {
+
+// The set of BF16 dot products for such tensors, or null where products are fp32.
+const GemmKernelSet* bf16_dots(const ComputeContext& context, DType dtype) {
+  if (dtype != DType::kBF16) return nullptr;
+  if (!context.bf16.avx512_bf16 && !context.bf16.amx_bf16) return nullptr;
+  return choose_gemm_kernels(context, dtype);
+}
 
 void check_matrix(const TensorView& view, DType dtype, std::int64_t rows, std::int64_t columns) {
   SLUICE_CHECK(view.dtype == dtype, "{} where {} is expected", name_of(view.dtype), name_of(dtype));
@@ -49,6 +57,9 @@ void attention(const ComputeContext& context, const AttentionDesc& desc, TensorV
   check_inputs(desc, q, kv, k_rope, log_sum_exp.size());
   check_matrix(out, q.dtype, q.rows, desc.heads * desc.value);
   const ProfileScope scope(context, "attention", attention_operations(desc));
+  if (const GemmKernelSet* dots = bf16_dots(context, q.dtype)) {
+    return avx512::attention_bf16(context, *dots, desc, q, kv, k_rope, out, log_sum_exp);
+  }
   const AttentionForward kernel =
       select(context.isa, reference::kAttention, avx2::kAttention, avx512::kAttention);
   kernel(context, desc, q, kv, k_rope, out, log_sum_exp);
@@ -65,6 +76,10 @@ void attention_backward(const ComputeContext& context, const AttentionDesc& desc
   check_matrix(dkv, q.dtype, kv.rows, kv.columns);
   check_matrix(dk_rope, q.dtype, k_rope.rows, k_rope.columns);
   const ProfileScope scope(context, "attention_backward", attention_backward_operations(desc));
+  if (const GemmKernelSet* dots = bf16_dots(context, q.dtype)) {
+    return avx512::attention_backward_bf16(context, *dots, desc, q, kv, k_rope, out, log_sum_exp,
+                                           dout, dq, dkv, dk_rope);
+  }
   const AttentionBackward kernel = select(context.isa, reference::kAttentionBackward,
                                           avx2::kAttentionBackward, avx512::kAttentionBackward);
   kernel(context, desc, q, kv, k_rope, out, log_sum_exp, dout, dq, dkv, dk_rope);

@@ -2,7 +2,9 @@
 // from the latent cache.
 //
 // Elements are fp32 or BF16, all tensors of a call alike (BF16 is widened exactly and results are
-// rounded once); everything inside is fp32. Row strides may exceed the width.
+// rounded once); everything inside is fp32. Row strides may exceed the width. Where the context
+// allows BF16 dot products, BF16 attention (not the latent form) is another kernel set:
+// kernels/attention/attention_bf16.hpp.
 //
 // Numerics, the same bits for every kernel set and number of threads. "Chain" is one chain of FMAs
 // in index order, starting from 0; i is a query, j a key (j <= i), d a column of a head.
