@@ -118,7 +118,7 @@ Status require(const json& object, std::string_view key, const json& only) {
   return invalid_input("{} is {}; Sluice computes only {}", key, shown(value), shown(only));
 }
 
-Status check_supported(const json& object, const ModelConfig& config) {
+Status check_supported(const json& object) {
   if (member(object, "model_type") != "deepseek_v3") {
     return invalid_input("model_type is {}; Sluice computes only \"deepseek_v3\"",
                          shown(member(object, "model_type")));
@@ -128,8 +128,17 @@ Status check_supported(const json& object, const ModelConfig& config) {
   SLUICE_TRY(require(object, "hidden_act", "silu"));
   SLUICE_TRY(require(object, "scoring_func", "sigmoid"));
   SLUICE_TRY(require(object, "topk_method", "noaux_tc"));
-  SLUICE_TRY(require(object, "partial_rotary_factor", 1.0));
-  return require(object, "num_key_value_heads", config.num_attention_heads);
+  return require(object, "partial_rotary_factor", 1.0);
+}
+
+// Once the number of heads is known to be one.
+Status check_key_value_heads(const json& object, const ModelConfig& config) {
+  const json& value = member(object, "num_key_value_heads");
+  if (value.is_null() || value == config.num_attention_heads) return {};
+  return invalid_input(
+      "num_key_value_heads is {}, but num_attention_heads is {}; in latent attention every head "
+      "has keys and values of its own, so Sluice computes only equal numbers",
+      shown(value), config.num_attention_heads);
 }
 
 Status read_yarn(const json& rope, ModelConfig& config) {
@@ -202,10 +211,11 @@ Result<HfConfig> from_json(const json& object) {
   if (!object.is_object()) return wrong_type("the file", object, "one JSON object");
   HfConfig config;
   SLUICE_TRY(read_fields(object, config.model));
-  SLUICE_TRY(check_supported(object, config.model));
+  SLUICE_TRY(check_supported(object));
   SLUICE_TRY(read_rope(object, config.model));
   SLUICE_TRY(read_quantization(object, config));
   SLUICE_TRY(config.model.validate());
+  SLUICE_TRY(check_key_value_heads(object, config.model));
   config.dtype = read_dtype(object);
   return config;
 }

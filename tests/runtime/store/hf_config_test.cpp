@@ -117,7 +117,9 @@ TEST(HfConfig, RefusesWhatIsNotComputed) {
   EXPECT_THAT(refusal("hidden_act", "gelu"), HasSubstr("hidden_act"));
   EXPECT_THAT(refusal("scoring_func", "softmax"), HasSubstr("scoring_func"));
   EXPECT_THAT(refusal("topk_method", "greedy"), HasSubstr("topk_method"));
-  EXPECT_THAT(refusal("num_key_value_heads", 1), HasSubstr("num_key_value_heads is 1"));
+  EXPECT_THAT(refusal("num_key_value_heads", 1),
+              HasSubstr("num_key_value_heads is 1, but num_attention_heads is 2"));
+  EXPECT_THAT(refusal("num_key_value_heads", "2"), HasSubstr("num_key_value_heads is \"2\""));
   EXPECT_THAT(refusal("tie_word_embeddings", true), HasSubstr("tie_word_embeddings"));
   EXPECT_THAT(refusal("rope_scaling", {{"type", "linear"}, {"factor", 2.0}}), HasSubstr("linear"));
   EXPECT_THAT(refusal("rope_scaling", {{"type", "yarn"}}), HasSubstr("factor is missing"));
@@ -133,6 +135,8 @@ TEST(HfConfig, RefusesWhatIsNotComputed) {
 }
 
 TEST(HfConfig, RefusesWrongTypesAndRanges) {
+  EXPECT_THAT(refusal("num_attention_heads", 0),
+              HasSubstr("num_attention_heads is 0, must be from 1 to"));
   EXPECT_THAT(refusal("hidden_size", "32"),
               HasSubstr("hidden_size must be an integer, but is \"32\""));
   EXPECT_THAT(refusal("hidden_size", 32.5), HasSubstr("hidden_size"));
