@@ -34,11 +34,14 @@ Status read_optimizer(model::ParameterSet& set, const store::OptimizerReader& op
 }  // namespace
 
 Result<std::string> FolderStore::write(std::int64_t index,
-                                       std::span<const actors::ParameterState> parameters) {
+                                       std::span<const actors::ParameterState> parameters,
+                                       const CheckpointLosses& losses) {
   SLUICE_ASSIGN(store::CheckpointWriter writer, directory_.begin(index));
   store::TrainerState state = base_;
   state.step = index;
   state.samples_consumed = index * global_batch_size_;
+  state.training_loss = losses.training;
+  state.validation_loss = losses.validation;
   for (const actors::ParameterState& p : parameters) {
     SLUICE_TRY(
         writer.add(p.name, {p.value.values<float>(), values_or_none(p.m), values_or_none(p.v)}));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 
 #include "runtime/config/config.hpp"
 #include "runtime/engine/cluster.hpp"
@@ -9,7 +10,13 @@
 
 namespace sluice::engine {
 
-class FolderStore final : public actors::CheckpointStore {
+/// Mean losses of the main head that belong to a checkpoint: of the step that ended in its weights,
+/// and of its weights on the validation samples where they were validated.
+struct CheckpointLosses {
+  std::optional<double> training, validation;
+};
+
+class FolderStore {
  public:
   FolderStore(store::CheckpointDirectory directory, store::TrainerState base,
               std::int64_t global_batch_size)
@@ -17,8 +24,9 @@ class FolderStore final : public actors::CheckpointStore {
         base_(std::move(base)),
         global_batch_size_(global_batch_size) {}
 
-  Result<std::string> write(std::int64_t index,
-                            std::span<const actors::ParameterState> parameters) override;
+  /// Returns the folder's path once the checkpoint is whole and safe.
+  Result<std::string> write(std::int64_t index, std::span<const actors::ParameterState> parameters,
+                            const CheckpointLosses& losses);
 
  private:
   store::CheckpointDirectory directory_;

@@ -45,10 +45,11 @@ Result<Dataset> open_dataset(const config::Config& config, const model::ModelCon
 class MetricsFirst final : public actors::CheckpointStore {
  public:
   void open(FolderStore folder) { folder_.emplace(std::move(folder)); }
-  /// The metrics up to checkpoint `index` are written.
-  void written(std::int64_t index) {
+  /// The metrics up to checkpoint `index` are written; `losses` are its own.
+  void written(std::int64_t index, const CheckpointLosses& losses) {
     const std::lock_guard lock(mutex_);
     index_ = index;
+    losses_ = losses;
     changed_.notify_all();
   }
   /// No more will be: who waits fails.
@@ -62,8 +63,9 @@ class MetricsFirst final : public actors::CheckpointStore {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [&] { return index_ >= index || closed_; });
     if (index_ < index) return failed("the run ended before checkpoint {}", index);
+    const CheckpointLosses losses = losses_;
     lock.unlock();
-    return folder_->write(index, parameters);
+    return folder_->write(index, parameters, losses);
   }
 
  private:
@@ -71,6 +73,7 @@ class MetricsFirst final : public actors::CheckpointStore {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::int64_t index_ = -1;
+  CheckpointLosses losses_;
   bool closed_ = false;
 };
 
@@ -269,7 +272,7 @@ class Run {
                                                       : take_validation(*report);
     }
     if (const auto* begun = std::get_if<actors::CheckpointBegun>(&body)) {
-      store_.written(begun->index);
+      store_.written(begun->index, losses_);
     } else if (const auto* written = std::get_if<actors::CheckpointWritten>(&body)) {
       if (!written->error.empty())
         return failed("checkpoint of step {}: {}", written->index, written->error);
@@ -287,6 +290,7 @@ class Run {
     progress.tokens_per_s = static_cast<double>(report.tokens) / progress.seconds;
     progress.steps = config_.train.steps;
     progress.memory_bytes = resident_bytes();
+    losses_ = {.training = report.main, .validation = {}};
     progress.eta_s = median_of_recent(progress.seconds) *
                      static_cast<double>(config_.train.steps - report.index - 1);
     SLUICE_TRY(metrics_->step(progress));
@@ -295,7 +299,7 @@ class Run {
   }
 
   Status take_validation(const actors::StepReport& report) {
-    outcome_.validation_loss = report.main;
+    outcome_.validation_loss = losses_.validation = report.main;
     SLUICE_TRY(metrics_->validation(report.index, report, facts_.validation_unigram_loss));
     if (events_.on_validation) events_.on_validation(report.index, report);
     step_began_ = Clock::now();
@@ -325,6 +329,7 @@ class Run {
   std::optional<std::filesystem::path> resumed_;  // the checkpoint to go on from
   RunFacts facts_;
   TrainOutcome outcome_;
+  CheckpointLosses losses_;  // of the newest weights
   Clock::time_point step_began_;
   std::deque<double> recent_;
   std::int64_t resident_before_ = 0;

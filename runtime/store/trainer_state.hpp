@@ -28,8 +28,8 @@ struct TrainerState {
   std::string kernel_set;             ///< which kernels computed it: "avx512", "avx512+bf16", ...
   /// Optimizer updates of the parameters that had fewer than `step`: experts that no token reached.
   std::map<std::string, std::int64_t> fewer_updates;
-  std::optional<double> training_loss;
-  std::optional<double> validation_loss;
+  std::optional<double> training_loss;    ///< of the step that ended in these weights
+  std::optional<double> validation_loss;  ///< of these weights, where they were validated
   /// Size of every other file of the folder; by it an incomplete copy is recognised.
   std::map<std::string, std::uint64_t> files;
 };

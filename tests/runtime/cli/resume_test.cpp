@@ -6,11 +6,13 @@
 
 #include <chrono>
 #include <csignal>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
 
 #include "runtime/store/checkpoint_reader.hpp"
 #include "runtime/store/checkpoint_writer.hpp"
+#include "runtime/store/trainer_state.hpp"
 #include "tests/runtime/cli/program.hpp"
 
 namespace sluice::test {
@@ -187,6 +189,30 @@ TEST(Kill, FiftyTimesAtAnyMoment) {
     ++entries;
   }
   EXPECT_EQ(entries, 3u);
+}
+
+// The losses in trainer_state.json are those of its step in metrics.jsonl; also when a run goes on.
+TEST(Checkpoint, RecordsItsLosses) {
+  const SmallRun run;
+  const std::vector<std::string> sets{"checkpoint.every_steps=2", "checkpoint.keep=9"};
+  ASSERT_EQ(run.train("one", {"train.steps=4", sets[0], sets[1]}).exit_code, 0);
+  ASSERT_EQ(run.train("one", sets, true).exit_code, 0);
+  std::map<std::int64_t, double> training, validation;  // by the number of steps done
+  for (const std::string& line : metrics_of(run.directory("one"))) {
+    const auto object = nlohmann::json::parse(line);
+    const auto step = object["step"].get<std::int64_t>();
+    const double loss = object["loss"].get<double>();
+    object["kind"] == "train" ? training[step + 1] = loss : validation[step] = loss;
+  }
+  for (const std::int64_t step : {2, 4, 6, 8}) {
+    const auto state = store::read_trainer_state(run.directory("one") / "checkpoints" /
+                                                 fmt::format("step-{:08}", step));
+    ASSERT_TRUE(state) << state.error().message;
+    EXPECT_EQ(state->training_loss, training.at(step));
+    const auto validated = validation.find(step);  // 4: the end of the first piece
+    ASSERT_EQ(validated != validation.end(), step != 2);
+    EXPECT_EQ(state->validation_loss, step == 2 ? std::nullopt : std::optional(validated->second));
+  }
 }
 
 TEST(Metrics, WholeLinesAndACurve) {
