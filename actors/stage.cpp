@@ -50,14 +50,15 @@ void Stage::on_step(StepStart start) {
 Flow Stage::run_program(StepStart start) {
   const bool training = start.mode != StepMode::kEvaluate;
   const graph::Program program =
-      training ? stage_.program : graph::schedule_forward({1, start.micro_batches}).front();
+      training ? stage_.program : graph::forward_program(start.micro_batches);
   const std::int32_t window = 1 + plan().options.run_ahead;
   slots_.reset(window);
   activations_.reset(stage_.activation_credits);
   for (std::size_t i = 0; i < program.size(); ++i) {
     co_await slots_.acquire(*this);
-    Pass pass{start, program[i].micro_batch, static_cast<std::int32_t>(i), training, nullptr};
-    if (program[i].kind == graph::PassKind::kBackward) {
+    const graph::Pass& planned = program[i].passes().front();
+    Pass pass{start, planned.micro_batch, static_cast<std::int32_t>(i), training, nullptr};
+    if (planned.kind == graph::PassKind::kBackward) {
       backward_pass(pass);
       continue;
     }

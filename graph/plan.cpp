@@ -35,10 +35,12 @@ class Builder {
 
   Result<Plan> build() {
     SLUICE_TRY(check());
-    SLUICE_ASSIGN(programs_, make_schedule(options().schedule, {options().pipeline_parallel_size,
-                                                                options().micro_batches}));
+    SLUICE_ASSIGN(Schedule schedule, choose_schedule());
+    SLUICE_TRY(check_can_run(schedule));
+    plan_.placement = std::move(schedule.placement);
+    programs_ = std::move(schedule.programs);
     if (!options().training) {
-      programs_ = schedule_forward({options().pipeline_parallel_size, options().micro_batches});
+      for (Program& program : programs_) program = forward_program(options().micro_batches);
     }
     plan_.supervisor = add(ActorKind::kSupervisor, "supervisor", 0);
     plan_.source = add(ActorKind::kSource, "source", 0);
@@ -79,6 +81,54 @@ class Builder {
     }
     if (options().run_ahead < 0)
       return invalid_input("schedule.run_ahead = {}: must not be negative", options().run_ahead);
+    return {};
+  }
+
+  Result<Schedule> choose_schedule() const {
+    const std::int32_t ranks = options().pipeline_parallel_size;
+    if (!options().schedule_read) {
+      auto made = make_schedule(options().schedule, {ranks, options().micro_batches});
+      if (!made) return in_context("schedule.name", std::move(made).error());
+      return made;
+    }
+    const Schedule& read = *options().schedule_read;
+    if (read.placement.ranks() != ranks) {
+      return invalid_input(
+          "{}: a schedule of {} ranks; set topology.pipeline_parallel_size, which "
+          "is {}, to as many",
+          read.name, read.placement.ranks(), ranks);
+    }
+    if (read.placement.micro_batches() != options().micro_batches) {
+      return invalid_input(
+          "{}: a schedule of {} micro-batches, where a step has {}; set "
+          "train.global_batch_size to train.micro_batch_size times {}",
+          read.name, read.placement.micro_batches(), options().micro_batches,
+          read.placement.micro_batches());
+    }
+    return read;
+  }
+
+  // Stages run F and B of one chunk, stage r on rank r.
+  static Status check_can_run(const Schedule& schedule) {
+    const Placement& placement = schedule.placement;
+    const auto refuse = [&](std::string_view what) {
+      return invalid_input(
+          "schedule {}: {}, which stages cannot run yet; use 1f1b or gpipe "
+          "(`sluice schedule` shows and times every schedule)",
+          schedule.name, what);
+    };
+    for (std::int32_t rank = 0; rank < placement.ranks(); ++rank) {
+      if (placement.chunks(rank).size() != 1) return refuse("several stages on a rank");
+      if (placement.chunk(rank, 0).stage != rank)
+        return refuse("stages in another order than ranks");
+      for (const Action& action : schedule.programs[static_cast<std::size_t>(rank)]) {
+        const PassKind kind = action.passes().front().kind;
+        if (action.is_pair()) return refuse("overlapped pairs");
+        if (kind != PassKind::kForward && kind != PassKind::kBackward) {
+          return refuse("weight gradients apart from input gradients");
+        }
+      }
+    }
     return {};
   }
 
@@ -322,10 +372,10 @@ std::string to_string(const Plan& plan) {
   }
   out += "programs\n";
   for (const StagePlan& stage : plan.stages) {
-    out +=
-        fmt::format("  stage {}: layers {}..{}{}{}: {}\n", stage.pipeline_rank, stage.layer_first,
-                    stage.layer_last - 1, stage.is_first ? ", embedding" : "",
-                    stage.is_last ? ", head" : "", to_string(stage.program, stage.pipeline_rank));
+    out += fmt::format("  stage {}: layers {}..{}{}{}: {}\n", stage.pipeline_rank,
+                       stage.layer_first, stage.layer_last - 1, stage.is_first ? ", embedding" : "",
+                       stage.is_last ? ", head" : "",
+                       to_string(stage.program, plan.placement, stage.pipeline_rank));
   }
   out += "memory\n";
   for (std::size_t rank = 0; rank < plan.memory.size(); ++rank) {

@@ -6,11 +6,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "graph/schedule.hpp"
+#include "graph/schedule/schedule.hpp"
 #include "graph/summary.hpp"
 #include "kernels/base/result.hpp"
 
@@ -99,15 +100,17 @@ struct PlanOptions {
   std::int32_t pipeline_parallel_size = 1;
   std::int32_t expert_parallel_size = 1;
   std::string schedule = "1f1b";
-  std::int32_t run_ahead = 1;         ///< passes that may start before the oldest one ends
-  std::int32_t micro_batches = 1;     ///< of a training step
-  std::int32_t micro_batch_size = 1;  ///< sequences
+  std::optional<Schedule> schedule_read;  ///< of a file; takes the place of the name
+  std::int32_t run_ahead = 1;             ///< passes that may start before the oldest one ends
+  std::int32_t micro_batches = 1;         ///< of a training step
+  std::int32_t micro_batch_size = 1;      ///< sequences
   std::int32_t sequence_length = 1;
   bool training = true;
 };
 
 struct Plan {
   PlanOptions options;
+  Placement placement;  ///< of the training programs of stages
   std::vector<ActorPlan> actors;
   ActorIndex supervisor = kNoActor, source = kNoActor, reducer = kNoActor, sink = kNoActor,
              checkpointer = kNoActor;
@@ -129,8 +132,8 @@ struct Plan {
 [[nodiscard]] std::vector<std::int32_t> partition_layers(const ModelSummary& model,
                                                          std::int32_t stages);
 
-/// Errors: more stages than layers, expert_parallel_size that does not divide the experts, unknown
-/// schedule.
+/// Errors: more stages than layers, expert_parallel_size that does not divide the experts, a
+/// schedule that is unknown, not of this size, or of passes that stages cannot run yet.
 [[nodiscard]] Result<Plan> make_plan(const ModelSummary& model, const PlanOptions& options);
 
 /// For people: actors, channels, programs, memory per rank.

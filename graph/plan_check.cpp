@@ -75,7 +75,8 @@ class Player {
 
   Status check_order(std::size_t s) const {
     std::set<std::int32_t> begun;
-    for (const Pass& pass : plan_.stages[s].program) {
+    for (const Action& action : plan_.stages[s].program) {
+      const Pass& pass = action.passes().front();
       if (pass.kind == PassKind::kForward) {
         begun.insert(pass.micro_batch);
       } else if (!begun.contains(pass.micro_batch)) {
@@ -92,7 +93,7 @@ class Player {
     const Program& program = plan_.stages[s].program;
     const bool room = static_cast<std::int32_t>(state.running.size()) < 1 + plan_.options.run_ahead;
     if (state.next >= program.size() || !room) return false;
-    const Pass pass = program[state.next];
+    const Pass pass = program[state.next].passes().front();
     if (pass.kind == PassKind::kForward && plan_.options.training) {
       if (state.activations == 0) return false;
       --state.activations;

@@ -39,13 +39,14 @@ ordered_json to_json(const graph::Plan& plan) {
                                {"message_bytes", channel.message_bytes}});
   }
   for (const graph::StagePlan& stage : plan.stages) {
-    out["stages"].push_back({{"pipeline_rank", stage.pipeline_rank},
-                             {"layer_first", stage.layer_first},
-                             {"layer_last", stage.layer_last},
-                             {"embedding", stage.is_first},
-                             {"head", stage.is_last},
-                             {"activation_credits", stage.activation_credits},
-                             {"program", graph::to_string(stage.program, stage.pipeline_rank)}});
+    out["stages"].push_back(
+        {{"pipeline_rank", stage.pipeline_rank},
+         {"layer_first", stage.layer_first},
+         {"layer_last", stage.layer_last},
+         {"embedding", stage.is_first},
+         {"head", stage.is_last},
+         {"activation_credits", stage.activation_credits},
+         {"program", graph::to_string(stage.program, plan.placement, stage.pipeline_rank)}});
   }
   for (std::size_t rank = 0; rank < plan.memory.size(); ++rank) {
     const graph::RankMemory& m = plan.memory[rank];
