@@ -35,13 +35,7 @@ class Builder {
 
   Result<Plan> build() {
     SLUICE_TRY(check());
-    SLUICE_ASSIGN(Schedule schedule, choose_schedule());
-    SLUICE_TRY(check_can_run(schedule));
-    plan_.placement = std::move(schedule.placement);
-    programs_ = std::move(schedule.programs);
-    if (!options().training) {
-      for (Program& program : programs_) program = forward_program(options().micro_batches);
-    }
+    SLUICE_TRY(choose_programs());
     plan_.supervisor = add(ActorKind::kSupervisor, "supervisor", 0);
     plan_.source = add(ActorKind::kSource, "source", 0);
     add_stages();
@@ -84,6 +78,20 @@ class Builder {
     return {};
   }
 
+  Status choose_programs() {
+    const std::int32_t ranks = options().pipeline_parallel_size;
+    if (!options().training) {
+      plan_.placement = Placement::one_way(ranks, 1, options().micro_batches);
+      programs_.assign(static_cast<std::size_t>(ranks), forward_program(options().micro_batches));
+      return {};
+    }
+    SLUICE_ASSIGN(Schedule schedule, choose_schedule());
+    SLUICE_TRY(check_can_run(schedule));
+    plan_.placement = std::move(schedule.placement);
+    programs_ = std::move(schedule.programs);
+    return {};
+  }
+
   Result<Schedule> choose_schedule() const {
     const std::int32_t ranks = options().pipeline_parallel_size;
     if (!options().schedule_read) {
@@ -121,11 +129,15 @@ class Builder {
       if (placement.chunks(rank).size() != 1) return refuse("several stages on a rank");
       if (placement.chunk(rank, 0).stage != rank)
         return refuse("stages in another order than ranks");
+      std::int32_t backward = 0;
       for (const Action& action : schedule.programs[static_cast<std::size_t>(rank)]) {
         const PassKind kind = action.passes().front().kind;
         if (action.is_pair()) return refuse("overlapped pairs");
         if (kind != PassKind::kForward && kind != PassKind::kBackward) {
           return refuse("weight gradients apart from input gradients");
+        }
+        if (kind == PassKind::kBackward && action.passes().front().micro_batch != backward++) {
+          return refuse("backward passes in another order than their micro-batches'");
         }
       }
     }

@@ -110,7 +110,7 @@ struct PlanOptions {
 
 struct Plan {
   PlanOptions options;
-  Placement placement;  ///< of the training programs of stages
+  Placement placement;  ///< of the stages' programs
   std::vector<ActorPlan> actors;
   ActorIndex supervisor = kNoActor, source = kNoActor, reducer = kNoActor, sink = kNoActor,
              checkpointer = kNoActor;

@@ -80,7 +80,8 @@ ScheduleKind zero_bubble_v() {
   };
   kind.program = program;
   kind.published = [](ScheduleSize size, const PassTimes&) {
-    return Published{"", std::nullopt, "2P", 2 * size.ranks};
+    return Published{"0 between the first and the last pass where F = I = W", std::nullopt, "2P",
+                     2 * size.ranks};
   };
   return kind;
 }

@@ -8,6 +8,17 @@ namespace {
 
 constexpr std::int64_t kMicroBatchTokensMax = 1 << 24;  // sizes of activations stay far below 2^63
 
+// A path that the TOML file gave, from its folder where something is there.
+std::filesystem::path beside_file(const Config& config, std::string_view key,
+                                  const std::filesystem::path& path) {
+  const auto origin = config.origins.find(key);
+  const bool is_from_file = origin != config.origins.end() && origin->second != "--set";
+  if (path.empty() || path.is_absolute() || !is_from_file) return path;
+  std::error_code error;
+  const std::filesystem::path beside = config.file.parent_path() / path;
+  return std::filesystem::exists(beside, error) ? beside : path;
+}
+
 }  // namespace
 
 ModelOverrides::ModelOverrides() {
@@ -85,13 +96,10 @@ Result<model::ModelConfig> apply_overrides(const Config& config, const model::Mo
 }
 
 std::filesystem::path model_path(const Config& config) {
-  const std::filesystem::path path = config.model.config;
-  const auto origin = config.origins.find("model.config");
-  const bool is_from_file = origin != config.origins.end() && origin->second != "--set";
-  if (path.empty() || path.is_absolute() || !is_from_file) return path;
-  std::error_code error;
-  const std::filesystem::path beside = config.file.parent_path() / path;
-  return std::filesystem::exists(beside, error) ? beside : path;
+  return beside_file(config, "model.config", config.model.config);
+}
+std::filesystem::path schedule_path(const Config& config) {
+  return beside_file(config, "schedule.file", config.schedule.file);
 }
 
 Result<model::ModelConfig> load_model(const Config& config) {

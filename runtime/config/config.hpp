@@ -2,8 +2,8 @@
 //
 // Layers: the defaults below, then the file, then --set. load_config() checks keys, types and
 // ranges, then the combinations; messages say file:line and key. A relative path is taken from the
-// working directory, model.config first from the folder of the TOML file. What depends on the
-// architecture is checked by check_model().
+// working directory, model.config and schedule.file first from the folder of the TOML file. What
+// depends on the architecture is checked by check_model().
 #pragma once
 
 #include <cstdint>
@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "graph/model/config.hpp"
+#include "graph/schedule/schedule.hpp"
 #include "kernels/base/result.hpp"
 #include "kernels/base/visit_fields.hpp"
 
@@ -82,12 +83,15 @@ struct TopologySection {
 
 struct ScheduleSection {
   std::string name = "1f1b";
+  std::string file;
   std::int64_t run_ahead = 1;
 
   template <class V>
   void visit_fields(V&& visit) {
-    visit(
-        field("name", name).one_of({"gpipe", "1f1b"}).doc("order of forward and backward passes"));
+    visit(field("name", name)
+              .one_of(graph::schedule_names())
+              .doc("order of forward and backward passes; `sluice schedule` shows each"));
+    visit(field("file", file).doc("CSV of torch.distributed.pipelining, in place of name"));
     visit(field("run_ahead", run_ahead)
               .range(0, 64)
               .doc("passes of a stage that may start before the oldest one ends"));
@@ -243,6 +247,8 @@ struct Config {
 [[nodiscard]] Result<model::ModelConfig> load_model(const Config& config);
 /// Where model.config lies; empty where it is not given.
 [[nodiscard]] std::filesystem::path model_path(const Config& config);
+/// Where schedule.file lies; empty where it is not given.
+[[nodiscard]] std::filesystem::path schedule_path(const Config& config);
 /// What the run asks of the architecture: stages, expert groups, sequence length.
 [[nodiscard]] Status check_model(const Config& config, const model::ModelConfig& model);
 

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "runtime/config/learning_rate.hpp"
+#include "runtime/config/schedule_file.hpp"
 
 namespace sluice::engine {
 
@@ -40,6 +41,11 @@ Result<ClusterOptions> cluster_options(const config::Config& config,
       static_cast<std::int32_t>(config.topology.pipeline_parallel_size);
   out.plan.expert_parallel_size = static_cast<std::int32_t>(config.topology.expert_parallel_size);
   out.plan.schedule = config.schedule.name;
+  if (!config.schedule.file.empty()) {
+    auto read = config::read_schedule(config::schedule_path(config));
+    if (!read) return in_context(config.where("schedule.file"), std::move(read).error());
+    out.plan.schedule_read = std::move(read->schedule);
+  }
   out.plan.run_ahead = static_cast<std::int32_t>(config.schedule.run_ahead);
   out.plan.micro_batches = static_cast<std::int32_t>(config.micro_batches());
   out.plan.micro_batch_size = static_cast<std::int32_t>(config.train.micro_batch_size);

@@ -243,6 +243,9 @@ class Run {
   Status write_config() const {
     config::Config used = config_;
     used.model.config = std::filesystem::absolute(config::model_path(config_)).string();
+    if (!config_.schedule.file.empty()) {
+      used.schedule.file = std::filesystem::absolute(config::schedule_path(config_)).string();
+    }
     return store::write_text(used_config_path(), config::dump_toml(used));
   }
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "graph/plan_check.hpp"
+#include "graph/schedule/csv.hpp"
 
 namespace sluice::graph {
 namespace {
@@ -56,6 +57,50 @@ TEST(Plan, NamesWhatCannotBe) {
   EXPECT_NE(make_plan(summary(8, 0), options)
                 .error()
                 .message.find("must divide the model's 8 routed experts"),
+            std::string::npos);
+}
+
+TEST(Plan, NamesTheScheduleThatStagesCannotRun) {
+  const auto message = [](std::string_view schedule, std::int32_t ranks) {
+    PlanOptions options;
+    options.pipeline_parallel_size = ranks;
+    options.micro_batches = 8;
+    options.schedule = schedule;
+    const auto plan = make_plan(summary(8, 0), options);
+    return plan ? std::string("made") : plan.error().message;
+  };
+  EXPECT_NE(message("zb1p", 2).find("schedule zb1p: weight gradients apart"), std::string::npos);
+  EXPECT_NE(message("dualpipe", 2).find("several stages on a rank"), std::string::npos);
+  EXPECT_NE(message("dualpipe", 3).find("schedule.name: dualpipe needs an even number of ranks"),
+            std::string::npos);
+}
+
+TEST(Plan, TakesAScheduleFromAFile) {
+  PlanOptions options;
+  options.pipeline_parallel_size = 2;
+  options.micro_batches = 2;
+  options.schedule_read = parse_csv("0F0,0F1,0B0,0B1\n1F0,1F1,1B0,1B1\n", "x.csv")->schedule;
+  const auto plan = make_plan(summary(4, 0), options);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_TRUE(check_plan(*plan));
+  EXPECT_NE(to_string(*plan).find("1F0 1F1 1B0 1B1"), std::string::npos);
+
+  options.micro_batches = 3;
+  EXPECT_NE(make_plan(summary(4, 0), options)
+                .error()
+                .message.find("x.csv: a schedule of 2 micro-batches, where a step has 3"),
+            std::string::npos);
+  options.pipeline_parallel_size = 4;
+  EXPECT_NE(make_plan(summary(4, 0), options).error().message.find("x.csv: a schedule of 2 ranks"),
+            std::string::npos);
+  options.training = false;  // has no use for it
+  EXPECT_TRUE(make_plan(summary(4, 0), options));
+
+  options.training = true;
+  options.pipeline_parallel_size = 1;
+  options.micro_batches = 2;
+  options.schedule_read = parse_csv("0F0,0F1,0B1,0B0", "x.csv")->schedule;
+  EXPECT_NE(make_plan(summary(4, 0), options).error().message.find("in another order"),
             std::string::npos);
 }
 

@@ -122,6 +122,7 @@ TEST(Config, SetTakesTomlOrBareWords) {
   EXPECT_EQ(set("data.paths=[\"a\", 'b']").data.paths, (std::vector<std::string>{"a", "b"}));
   EXPECT_EQ(set("train.learning_rate=1e-3").train.learning_rate, 1e-3);
   EXPECT_EQ(set("schedule.name=gpipe").schedule.name, "gpipe");
+  EXPECT_THAT(message_of("", {"schedule.name=zigzag"}), HasSubstr("must be one of gpipe | 1f1b"));
   EXPECT_THAT(message_of("", {"train.steps=many"}),
               HasSubstr("train.steps must be of type integer, not string"));
   EXPECT_THAT(message_of("", {"train.steps="}), HasSubstr("--set train.steps"));

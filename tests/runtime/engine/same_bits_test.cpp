@@ -4,6 +4,7 @@
 // or not.
 #include <gtest/gtest.h>
 
+#include "graph/schedule/csv.hpp"
 #include "runtime/host/sim_host.hpp"
 #include "tests/runtime/engine/probe_support.hpp"
 
@@ -63,6 +64,21 @@ TEST_F(SameBits, EverySchedule) {
     options.cluster.plan.schedule = schedule;
     expect_same(options, schedule);
   }
+}
+
+TEST_F(SameBits, AScheduleOfSomebodysFile) {
+  ProbeOptions options = oracle_->options;
+  const std::int32_t m = options.cluster.plan.micro_batches;
+  std::string rows;  // GPipe on the first rank, 1F1B on the second
+  for (std::int32_t i = 0; i < m; ++i) rows += fmt::format("0F{},", i);
+  for (std::int32_t i = 0; i < m; ++i) rows += fmt::format(",0B{}", i);
+  rows += "\n";
+  for (std::int32_t i = 0; i < m; ++i) rows += fmt::format("{0}1F{1},1B{1}", i == 0 ? "" : ",", i);
+  auto read = graph::parse_csv(rows, "mixed.csv");
+  ASSERT_TRUE(read) << read.error().message;
+  options.cluster.plan.pipeline_parallel_size = 2;
+  options.cluster.plan.schedule_read = std::move(read->schedule);
+  expect_same(options, "mixed.csv");
 }
 
 TEST_F(SameBits, RunningAheadOrNot) {
