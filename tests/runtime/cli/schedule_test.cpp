@@ -1,0 +1,128 @@
+// sluice schedule as a program: outputs, files there and back, and what it says to bad input.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "tests/runtime/cli/program.hpp"
+
+namespace sluice::test {
+namespace {
+
+using testing::HasSubstr;
+using Arguments = std::vector<std::string>;
+
+std::string output_of(Arguments arguments) {
+  arguments.insert(arguments.begin(), "schedule");
+  const ChildResult result = run_program(arguments);
+  EXPECT_EQ(result.exit_code, 0) << describe(result);
+  return result.out;
+}
+
+std::string refusal_of(Arguments arguments) {
+  arguments.insert(arguments.begin(), "schedule");
+  const ChildResult result = run_program(arguments);
+  EXPECT_EQ(result.exit_code, 2) << describe(result);
+  EXPECT_EQ(result.out, "");
+  EXPECT_TRUE(result.error.starts_with("sluice: error: ")) << result.error;
+  return result.error;
+}
+
+TEST(ScheduleCommand, TimesOfTheCallersChoice) {
+  const auto json =
+      nlohmann::json::parse(output_of({"dualpipe", "--ranks", "4", "--micro-batches", "8",
+                                       "--times", "F=1.5,B=3,I=1.5,W=1.5,FB=4.25", "--json"}));
+  EXPECT_EQ(json["bubble"], 4.25 + 3 - 3 * 1.5);
+  EXPECT_EQ(json["ranks"].size(), 4u);
+  const auto late = nlohmann::json::parse(
+      output_of({"1f1b", "--ranks", "2", "--micro-batches", "1", "--transfer", "0.25", "--json"}));
+  EXPECT_EQ(late["makespan"], 6.5);
+}
+
+TEST(ScheduleCommand, ItsCsvIsAScheduleToo) {
+  const TemporaryFolder folder;
+  const Arguments size{"--ranks", "2", "--micro-batches", "6"};
+  for (const char* name : {"1f1b", "zbv", "dualpipe"}) {
+    Arguments arguments{name};
+    arguments.insert(arguments.end(), size.begin(), size.end());
+    arguments.push_back("--csv");
+    const std::string csv = output_of(arguments);
+    const std::string file = folder.write("own.csv", csv).string();
+    EXPECT_EQ(output_of({file, "--csv"}), csv);
+    EXPECT_THAT(output_of({file}), HasSubstr(std::string("; the order of ") + name));
+    arguments.back() = "--json";
+    EXPECT_EQ(output_of({file, "--json"}), output_of(arguments));
+  }
+}
+
+TEST(ScheduleCommand, DrawsToAFile) {
+  const TemporaryFolder folder;
+  const std::string file = (folder / "x.svg").string();
+  EXPECT_THAT(output_of({"zbv", "--ranks", "2", "--micro-batches", "4", "--svg", file}),
+              HasSubstr("drawn: " + file));
+  EXPECT_THAT(read_file(file), HasSubstr("</svg>"));
+  EXPECT_EQ(output_of({"zbv", "--ranks", "2", "--micro-batches", "4", "--svg", "-"}),
+            read_file(file));
+}
+
+TEST(ScheduleCommand, SaysWhatIsWrongAndWhatToDo) {
+  const TemporaryFolder folder;
+  const std::string file = folder.write("x.csv", "0F0,0F1,0B0,0B1\n1F0,1X1\n").string();
+  EXPECT_THAT(refusal_of({"zigzag"}), HasSubstr("use gpipe, 1f1b, interleaved_1f1b, zb1p, zbv, "
+                                                "dualpipe, dualpipev, or the path of a CSV file"));
+  EXPECT_THAT(refusal_of({"1f1b", "--ranks", "4"}), HasSubstr("add --ranks and --micro-batches"));
+  EXPECT_THAT(refusal_of({"dualpipe", "--ranks", "3", "--micro-batches", "8"}),
+              HasSubstr("needs an even number of ranks"));
+  EXPECT_THAT(refusal_of({"1f1b", "--ranks", "-4", "--micro-batches", "8"}), HasSubstr("--ranks"));
+  EXPECT_THAT(refusal_of({"1f1b", "--ranks", "99999999999", "--micro-batches", "8"}),
+              HasSubstr("--ranks"));
+  const Arguments sized{"1f1b", "--ranks", "2", "--micro-batches", "2", "--times"};
+  for (const char* times : {"F", "F=", "G=1", "F=-1", "F=1e3", "F=1.1234567", "F=100001", "F=nan",
+                            "F=.", "F=1;B=2", "=1"}) {
+    Arguments arguments = sized;
+    arguments.push_back(times);
+    EXPECT_THAT(refusal_of(arguments), HasSubstr("--times")) << times;
+  }
+  EXPECT_THAT(refusal_of({"1f1b", "--ranks", "2", "--micro-batches", "2", "--json", "--csv"}),
+              HasSubstr("--csv"));
+  EXPECT_THAT(refusal_of({(folder / "none.csv").string()}), HasSubstr("none.csv"));
+  EXPECT_THAT(refusal_of({file}), HasSubstr("x.csv:2:2: \"1X1\" is no pass"));
+  folder.write("x.csv", "0F0,0F1,0B0,0B1\n1F0,1F1,1B0,1B1\n");
+  EXPECT_THAT(refusal_of({file, "--ranks", "4"}), HasSubstr("is of 2 ranks"));
+  EXPECT_THAT(refusal_of({file, "--micro-batches", "4"}), HasSubstr("is of 2 micro-batches"));
+  EXPECT_THAT(refusal_of({file, "--stages-per-rank", "1"}), HasSubstr("leave out"));
+}
+
+TEST(ScheduleCommand, TrainsByAFileThatLiesBesideTheConfig) {
+  const SmallRun run;
+  const ChildResult named = run.train("named");
+  EXPECT_EQ(named.exit_code, 0) << describe(named);
+  // GPipe's order of the run's micro-batches on one rank.
+  const auto plan =
+      nlohmann::json::parse(run_program({"plan", run.config().string(), "--json"}).out);
+  std::string forward, backward;
+  std::istringstream tokens(plan["stages"][0]["program"].get<std::string>());
+  for (std::string token; tokens >> token;) {
+    (token.find('F') != std::string::npos ? forward : backward) += token + ",";
+  }
+  run.folder().write("own.csv", forward + backward.substr(0, backward.size() - 1) + "\n");
+  const std::string toml = read_file(run.config());
+  run.folder().write("own.toml", toml + "\n[schedule]\nfile = \"own.csv\"\n");
+  const auto train = [&](const std::string& file, const std::string& name) {
+    return run_program({"train", (run.folder() / file).string(), "--set",
+                        "run.directory=" + run.directory(name).string()});
+  };
+  const ChildResult own = train("own.toml", "own");
+  ASSERT_EQ(own.exit_code, 0) << describe(own);
+  EXPECT_EQ(metrics_of(run.directory("own")), metrics_of(run.directory("named")));
+  const auto resumable = read_file(run.directory("own") / "config.toml");
+  EXPECT_THAT(resumable, HasSubstr((run.folder() / "own.csv").string()));
+
+  run.folder().write("own.csv", "0F0,0B0\n");
+  const ChildResult refused = train("own.toml", "refused");
+  EXPECT_EQ(refused.exit_code, 2) << describe(refused);
+  EXPECT_THAT(refused.error, HasSubstr("own.csv: a schedule of 1 micro-batches, where a step has"));
+}
+
+}  // namespace
+}  // namespace sluice::test
