@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <memory>
+#include <optional>
 
 #include "graph/schedule/csv.hpp"
 #include "runtime/cli/cli.hpp"
@@ -52,15 +53,42 @@ Result<graph::Ticks> parse_time(std::string_view text) {
   return ticks;
 }
 
-// "F=1,B=2,FB=2.5": what is absent keeps the default.
-Result<graph::PassTimes> parse_times(std::string_view text, std::string_view transfer) {
+// Times as the caller gave them.
+struct GivenTimes {
+  std::optional<graph::Ticks> forward, backward, backward_input, backward_weight, pair;
+};
+
+// What is absent follows: a backward pass is its two halves, a pair takes as long as its passes.
+Result<graph::PassTimes> complete(GivenTimes given) {
+  auto& [forward, backward, input, weight, pair] = given;
+  if (backward) {
+    if (!input && !weight) weight = *backward / 2;
+    if (!input) input = *backward - *weight;
+    if (!weight) weight = *backward - *input;
+    if (*input < 0 || *weight < 0) {
+      return invalid_input("--times: B={} is shorter than its half {}={}; give I and W",
+                           units_text(*backward), *input < 0 ? 'W' : 'I',
+                           units_text(std::max(*input, *weight)));
+    }
+  }
   graph::PassTimes times;
-  const std::pair<std::string_view, graph::Ticks*> names[] = {{"F", &times.forward},
-                                                              {"B", &times.backward},
-                                                              {"I", &times.backward_input},
-                                                              {"W", &times.backward_weight},
-                                                              {"FB", &times.pair}};
-  for (const auto& [name, time] : names) *time *= kTicksPerUnit;
+  times.forward = forward.value_or(kTicksPerUnit);
+  times.backward_input = input.value_or(kTicksPerUnit);
+  times.backward_weight = weight.value_or(kTicksPerUnit);
+  times.backward = backward.value_or(times.backward_input + times.backward_weight);
+  times.pair = pair.value_or(times.forward + times.backward);
+  return times;
+}
+
+// "F=1,B=2,FB=2.5".
+Result<graph::PassTimes> parse_times(std::string_view text, std::string_view transfer) {
+  GivenTimes given;
+  const std::pair<std::string_view, std::optional<graph::Ticks>*> names[] = {
+      {"F", &given.forward},
+      {"B", &given.backward},
+      {"I", &given.backward_input},
+      {"W", &given.backward_weight},
+      {"FB", &given.pair}};
   while (!text.empty()) {
     const std::string_view part = text.substr(0, text.find(','));
     text.remove_prefix(std::min(text.size(), part.size() + 1));
@@ -74,6 +102,7 @@ Result<graph::PassTimes> parse_times(std::string_view text, std::string_view tra
     if (!time) return in_context(fmt::format("--times {}", name), std::move(time).error());
     *found->second = *time;
   }
+  SLUICE_ASSIGN(graph::PassTimes times, complete(given));
   if (!transfer.empty()) {
     auto time = parse_time(transfer);
     if (!time) return in_context("--transfer", std::move(time).error());
@@ -217,7 +246,8 @@ void add_schedule(CLI::App& app, CommandRun& run) {
                    "of interleaved_1f1b; 2 where absent. The others hold 1 or 2")
       ->check(CLI::PositiveNumber);
   command->add_option("--times", arguments->times,
-                      "time of each kind of pass; F=1,B=2,I=1,W=1,FB=3 where absent");
+                      "time of each kind of pass, F=1,B=2,I=1,W=1,FB=3 where absent. Of some alone "
+                      "the others follow: B = I + W, FB = F + B");
   command->add_option("--transfer", arguments->transfer,
                       "time that activations and gradients take between ranks; 0 where absent");
   auto* json = command->add_flag("--json", arguments->json, "as JSON");

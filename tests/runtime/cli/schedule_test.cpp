@@ -39,6 +39,25 @@ TEST(ScheduleCommand, TimesOfTheCallersChoice) {
   EXPECT_EQ(late["makespan"], 6.5);
 }
 
+TEST(ScheduleCommand, TimesThatAreAbsentFollowFromTheOthers) {
+  const auto times_of = [](const std::string& times) {
+    const std::string table =
+        output_of({"dualpipe", "--ranks", "4", "--micro-batches", "8", "--times", times});
+    const std::size_t at = table.find("times: ");
+    return table.substr(at + 7, table.find('\n', at) - at - 7);
+  };
+  EXPECT_EQ(times_of("F=1"), "F 1, B 2, I 1, W 1, FB 3");
+  EXPECT_EQ(times_of("F=2,FB=4"), "F 2, B 2, I 1, W 1, FB 4");
+  EXPECT_EQ(times_of("B=5"), "F 1, B 5, I 2.5, W 2.5, FB 6");
+  EXPECT_EQ(times_of("B=3,W=1"), "F 1, B 3, I 2, W 1, FB 4");
+  EXPECT_EQ(times_of("B=3,I=1"), "F 1, B 3, I 1, W 2, FB 4");
+  EXPECT_EQ(times_of("I=1.25,W=0.5"), "F 1, B 1.75, I 1.25, W 0.5, FB 2.75");
+  EXPECT_EQ(times_of("B=0.000003"), "F 1, B 0.000003, I 0.000002, W 0.000001, FB 1.000003");
+  EXPECT_THAT(
+      refusal_of({"dualpipe", "--ranks", "4", "--micro-batches", "8", "--times", "B=1,W=2"}),
+      HasSubstr("B=1 is shorter than its half W=2; give I and W"));
+}
+
 TEST(ScheduleCommand, ItsCsvIsAScheduleToo) {
   const TemporaryFolder folder;
   const Arguments size{"--ranks", "2", "--micro-batches", "6"};
