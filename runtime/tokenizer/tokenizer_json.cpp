@@ -444,6 +444,18 @@ Result<std::unique_ptr<TokenizerParts>> read_parts(const JsonNode& root) {
   return parts;
 }
 
+/// An id that no token has could not be decoded, nor found in a model's embedding.
+Status check_frame(const TokenizerParts& parts) {
+  for (const auto* ids : {&parts.prefix, &parts.suffix}) {
+    for (const TokenId id : *ids) {
+      if (parts.added.find(id) != nullptr || parts.model.text_of(id)) continue;
+      return invalid_input("post_processor adds token id {}, which no token of the vocabulary has",
+                           id);
+    }
+  }
+  return {};
+}
+
 Result<std::unique_ptr<TokenizerParts>> read_both(std::string_view json, std::string_view config) {
   SLUICE_ASSIGN(auto root, parse_json(json));
   Json config_json;
@@ -461,6 +473,7 @@ Result<std::unique_ptr<TokenizerParts>> read_both(std::string_view json, std::st
   }
   Regex::Scratch scratch;
   SLUICE_TRY(parts->added.build(parts->normalizer, scratch));
+  SLUICE_TRY(check_frame(*parts));
   return parts;
 }
 

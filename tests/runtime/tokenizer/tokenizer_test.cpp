@@ -175,6 +175,9 @@ TEST(MalformedTokenizer, NamesTheKey) {
   EXPECT_THAT(with("/added_tokens/0/content", std::string(5000, 'x')), HasSubstr("5000 bytes"));
   EXPECT_THAT(with("/post_processor", {{"type", "TemplateProcessing"}, {"single", Json::array()}}),
               HasSubstr("post_processor.single"));
+  EXPECT_THAT(with("/post_processor",
+                   {{"type", "BertProcessing"}, {"cls", {"a", 0}}, {"sep", {"z", 999999}}}),
+              HasSubstr("post_processor adds token id 999999"));
 }
 
 TEST(MalformedTokenizer, NestingHasALimit) {
