@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds Sluice in every configuration and runs every check and test. Ends with ctest's summary of the release build.
-# Run: bash tests/run.sh        format, layers, release build, quickstart, embedding, all tests
-#      bash tests/run.sh all    also a minute of each fuzzer, ThreadSanitizer, AddressSanitizer and UBSan
+# Run: bash tests/run.sh          everything
+#      bash tests/run.sh quick    without fuzzers and sanitizers: format, layers, release build, quickstart, embedding, all tests
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=tests/install.sh
@@ -25,7 +25,7 @@ bash examples/quickstart.sh --set train.steps=30 --set train.warmup_steps=10 --s
 section "embedding: a project of its own against an install prefix"
 bash tests/embed.sh
 
-if [ "${1:-}" = all ]; then
+if [ "${1:-}" != quick ]; then
   section "fuzz: a minute each, under ASan and UBSan"
   cmake --preset fuzz >/dev/null
   cmake --build --preset fuzz --target fuzz
