@@ -29,14 +29,21 @@ struct Shape2 {
 constexpr Shape2 kShapes[] = {{1, 1},   {3, 5},     {2, 16},   {7, 33},
                               {5, 100}, {300, 257}, {3, 1031}, {0, 64}};
 
-std::vector<double> formula(Doubles x, Doubles weight) {
-  const std::size_t n = weight.size();
-  std::vector<double> y;
+std::vector<double> inverse_rms(Doubles x, std::int64_t columns) {
+  const auto n = static_cast<std::size_t>(columns);
+  std::vector<double> out;
   for (std::size_t row = 0; row < x.size(); row += n) {
     const Doubles values = x.subspan(row, n);
-    const double inverse = 1 / std::sqrt(test::dot(values, values) / static_cast<double>(n) + 1e-6);
-    for (std::size_t i = 0; i < n; ++i) y.push_back(values[i] * inverse * weight[i]);
+    out.push_back(1 / std::sqrt(test::dot(values, values) / static_cast<double>(n) + 1e-6));
   }
+  return out;
+}
+
+std::vector<double> formula(Doubles x, Doubles weight) {
+  const std::vector<double> inverse = inverse_rms(x, static_cast<std::int64_t>(weight.size()));
+  std::vector<double> y;
+  for (std::size_t i = 0; i < x.size(); ++i)
+    y.push_back(x[i] * inverse[i / weight.size()] * weight[i % weight.size()]);
   return y;
 }
 
@@ -66,8 +73,12 @@ TEST_P(RmsNorm, ForwardFollowsTheFormula) {
   for (const Shape2 s : kShapes) {
     const TestMatrix x = activations(s, 1), weight = weights(s);
     TestMatrix y(GetParam().activation, s.rows, s.columns);
-    rms_norm(TestContext(), x.view(), weight.view(), kEpsilon, y.view(), {});
+    TestMatrix inverse = TestMatrix::vector(s.rows);
+    rms_norm(TestContext(), x.view(), weight.view(), kEpsilon, y.view(), inverse.values());
     EXPECT_TRUE(all_close(formula(x.doubles(), weight.doubles()), y.view(), tolerance()));
+    if (s.rows == 0) continue;
+    // The statistics are fp32 whatever the activations.
+    EXPECT_TRUE(all_close(inverse_rms(x.doubles(), s.columns), inverse.view(), kFp32));
   }
 }
 
