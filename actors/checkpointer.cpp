@@ -24,7 +24,7 @@ Flow Checkpointer::write(SnapshotRequest request) {
     std::move(part.parameters.begin(), part.parameters.end(), std::back_inserter(parameters));
   }
   CheckpointStore* store = config_.store;
-  const TaskSpec spec{"write checkpoint", 0, 0, Lane::kStorage};
+  const TaskSpec spec{"write checkpoint", 0, 0, Lane::kStorage, {request.index}};
   const Result<std::string> path = co_await run(
       spec, [&](const ComputeContext&) { return store->write(request.index, parameters); });
   parameters.clear();

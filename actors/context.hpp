@@ -22,6 +22,7 @@ struct Task {
   Lane lane = Lane::kCompute;
   std::int32_t priority = 0;  ///< lower runs first; equal ones in order of submission
   double operations = 0;      ///< floating-point operations
+  Key key{};                  ///< step, micro-batch and layer it works on, for traces
   std::function<void(const kernels::ComputeContext&)> body;
 };
 

@@ -40,7 +40,7 @@ Flow ExpertGroup::forward(Key key) {
   model::ExpertBlock* block = &layer(key.layer).block;
   model::ExpertBlock::SavedPtr saved = model::ExpertBlock::make_saved();
   model::ExpertBlock::Saved* kept = saved.get();
-  const TaskSpec spec{"experts"};
+  const TaskSpec spec{.name = "experts", .key = key};
   Combine out = co_await run(spec, [&](const ComputeContext& c) {
     return Combine{block->forward(c, in.normed, in.routing, in.keep, *kept)};
   });
@@ -61,7 +61,7 @@ Flow ExpertGroup::backward(Key key) {
   const model::ExpertBlock::SavedPtr saved = std::move(found->second);
   kept_.erase(found);
   model::ExpertBlock::Saved* kept = saved.get();
-  const TaskSpec input_task{"experts input gradient"};
+  const TaskSpec input_task{.name = "experts input gradient", .key = key};
   CombineGradient out = co_await run(input_task, [&](const ComputeContext& c) {
     return CombineGradient{here->block.backward_input(c, in.dy, *kept)};
   });
@@ -72,7 +72,7 @@ Flow ExpertGroup::backward(Key key) {
   co_await send(combine_, reply);
 
   co_await here->weights.turn(key.micro_batch);
-  const TaskSpec weight_task{"experts weight gradient"};
+  const TaskSpec weight_task{.name = "experts weight gradient", .key = key};
   co_await run(weight_task,
                [&](const ComputeContext& c) { here->block.backward_weights(c, *kept); });
   here->weights.pass(*this);

@@ -76,6 +76,7 @@ std::vector<FlowActor::ReceiveAwaiter*>::iterator FlowActor::find_receiver(const
 
 void FlowActor::post(ActorIndex to, Message&& message) {
   message.from = self_;
+  message.via = kNoActor;
   context_->send(to, std::move(message));
 }
 
@@ -87,7 +88,8 @@ void FlowActor::submit(const TaskSpec& spec, std::coroutine_handle<> flow,
                        std::function<void(const kernels::ComputeContext&)> body) {
   const std::uint64_t id = next_task_++;
   tasks_.emplace(id, flow);
-  context_->submit({id, spec.name, spec.lane, spec.priority, spec.operations, std::move(body)});
+  context_->submit(
+      {id, spec.name, spec.lane, spec.priority, spec.operations, spec.key, std::move(body)});
 }
 
 void FlowActor::open_channel(ActorIndex channel, std::int32_t credits) {

@@ -101,6 +101,7 @@ struct TaskSpec {
   double operations = 0;
   std::int32_t priority = 0;
   Lane lane = Lane::kCompute;
+  Key key{};
 };
 
 /// An actor made of flows: mailbox by key, tasks, credits, and the waiting that flows do on each

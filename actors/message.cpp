@@ -1,38 +1,121 @@
-// How much memory a message holds on to.
+// What messages and keys are called, and how much memory a message holds on to.
 #include "actors/message.hpp"
 
-#include <numeric>
+#include <fmt/format.h>
+
+#include <array>
+
+#include "actors/message_fields.hpp"
 
 namespace sluice::actors {
 namespace {
 
-std::int64_t bytes(const Tensor& tensor) { return static_cast<std::int64_t>(tensor.size_bytes()); }
+struct TopicText {
+  std::string_view name;
+  bool has_micro_batch = false;
+  bool has_layer = false;
+};
+
+constexpr std::array<TopicText, 21> kTopics{{
+    {"control"},
+    {"tokens", true},
+    {"targets", true},
+    {"activation", true},
+    {"gradient", true},
+    {"embedding", true},
+    {"embedding gradient", true},
+    {"dispatch", true, true},
+    {"combine", true, true},
+    {"dispatch gradient", true, true},
+    {"combine gradient", true, true},
+    {"loss", true},
+    {"balance", true, true},
+    {"squares"},
+    {"update"},
+    {"owner done"},
+    {"report"},
+    {"snapshot"},
+    {"written"},
+    {"logits", true},
+    {"next token", true},
+}};
+static_assert(kTopics.size() == static_cast<std::size_t>(Topic::kNextToken) + 1);
+
+// In the order of Body.
+constexpr std::array<std::string_view, std::variant_size_v<Body>> kBodies{"nothing",
+                                                                          "TaskDone",
+                                                                          "TimerFired",
+                                                                          "Credit",
+                                                                          "Tokens",
+                                                                          "Hidden",
+                                                                          "EmbeddingRows",
+                                                                          "Dispatch",
+                                                                          "Combine",
+                                                                          "DispatchGradient",
+                                                                          "CombineGradient",
+                                                                          "StepStart",
+                                                                          "LossPart",
+                                                                          "BalancePart",
+                                                                          "Observed",
+                                                                          "GradientSquares",
+                                                                          "ApplyUpdate",
+                                                                          "OwnerDone",
+                                                                          "StepReport",
+                                                                          "SnapshotRequest",
+                                                                          "SnapshotPart",
+                                                                          "CheckpointBegun",
+                                                                          "CheckpointWritten",
+                                                                          "RunTraining",
+                                                                          "RunStep",
+                                                                          "Stop",
+                                                                          "Idle",
+                                                                          "Failure",
+                                                                          "GenerateRequest",
+                                                                          "NextToken",
+                                                                          "Logits"};
+
+const TopicText& text_of(Topic topic) { return kTopics.at(static_cast<std::size_t>(topic)); }
 
 struct Measure {
-  std::int64_t operator()(const Tokens& body) const { return bytes(body.tokens); }
-  std::int64_t operator()(const Hidden& body) const { return bytes(body.rows); }
-  std::int64_t operator()(const EmbeddingRows& body) const {
-    return std::accumulate(body.depths.begin(), body.depths.end(), std::int64_t{0},
-                           [](std::int64_t sum, const Tensor& t) { return sum + bytes(t); });
+  std::int64_t bytes = 0;
+  void operator()(const char*, const Tensor& tensor) {
+    bytes += static_cast<std::int64_t>(tensor.size_bytes());
   }
-  std::int64_t operator()(const Dispatch& body) const {
-    return bytes(body.normed) + bytes(body.routing.experts) + bytes(body.routing.weights);
+  void operator()(const char* name, const std::vector<Tensor>& tensors) {
+    for (const Tensor& tensor : tensors) (*this)(name, tensor);
   }
-  std::int64_t operator()(const Combine& body) const { return bytes(body.sums.rows); }
-  std::int64_t operator()(const DispatchGradient& body) const { return bytes(body.dy); }
-  std::int64_t operator()(const CombineGradient& body) const {
-    return bytes(body.gradients.input.rows) + bytes(body.gradients.weights);
-  }
-  std::int64_t operator()(const Observed& body) const { return bytes(body.tensor); }
-  std::int64_t operator()(const Logits& body) const { return bytes(body.row); }
   template <class T>
-  std::int64_t operator()(const T&) const {
-    return 0;
+  void operator()(const char*, const T&) {}
+  void column(const char*, const std::vector<std::int32_t>&) {}
+  template <class T, class F>
+  void list(const char*, const std::vector<T>& items, F&& visit_one) {
+    for (const T& item : items) visit_one(item, *this);
   }
 };
 
 }  // namespace
 
-std::int64_t size_bytes(const Message& message) { return std::visit(Measure{}, message.body); }
+std::string_view name_of(Topic topic) { return text_of(topic).name; }
+
+std::string to_string(const Key& key) {
+  const TopicText& topic = text_of(key.topic);
+  std::string out = fmt::format("{} of step {}", topic.name, key.step);
+  if (topic.has_micro_batch) out += fmt::format(", micro-batch {}", key.micro_batch);
+  if (topic.has_layer) out += fmt::format(", layer {}", key.layer);
+  return out;
+}
+
+std::int64_t size_bytes(const Message& message) {
+  Measure measure;
+  std::visit([&measure](const auto& body) { visit_body(body, measure); }, message.body);
+  return measure.bytes;
+}
+
+std::string_view body_name(std::size_t index) { return kBodies.at(index); }
+
+std::string to_string(const Message& message) {
+  return message.key.topic == Topic::kControl ? std::string(body_name(message.body.index()))
+                                              : to_string(message.key);
+}
 
 }  // namespace sluice::actors

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -46,6 +47,8 @@ enum class Topic : std::uint8_t {
   kLogits,
   kNextToken,
 };
+/// "dispatch gradient"
+[[nodiscard]] std::string_view name_of(Topic topic);
 
 struct Key {
   std::int64_t step = 0;
@@ -55,6 +58,8 @@ struct Key {
   std::int32_t part = 0;  ///< who of several: expert rank, or the sender's index
   friend auto operator<=>(const Key&, const Key&) = default;
 };
+/// "dispatch of step 3, micro-batch 1, layer 2": what a topic has no use for is left out.
+[[nodiscard]] std::string to_string(const Key& key);
 
 // ---- From the host
 // -------------------------------------------------------------------------------------------------
@@ -280,5 +285,9 @@ struct Message {
 
 /// Bytes of tensors that the message keeps alive.
 [[nodiscard]] std::int64_t size_bytes(const Message& message);
+/// "StepStart", by Body::index().
+[[nodiscard]] std::string_view body_name(std::size_t index);
+/// Of a message that is not matched by key, what it says ("StepStart"); else its key in words.
+[[nodiscard]] std::string to_string(const Message& message);
 
 }  // namespace sluice::actors

@@ -78,7 +78,7 @@ void Owner::on_control(Message message) {
 
 Async<Done> Owner::finish_step(StepStart start) {
   if (start.mode == StepMode::kTrain) {
-    const TaskSpec norm_task{"gradient norm"};
+    const TaskSpec norm_task{.name = "gradient norm", .key = {start.step}};
     GradientSquares sums = co_await run(
         norm_task, [this](const ComputeContext& c) { return squares(c, parameters_); });
     post(plan().reducer,
@@ -86,7 +86,7 @@ Async<Done> Owner::finish_step(StepStart start) {
     const Key update_key{start.step, 0, 0, Topic::kUpdate, 0};
     const Message answer = co_await receive(update_key);
     const ApplyUpdate apply = std::get<ApplyUpdate>(answer.body);
-    const TaskSpec update_task{"optimizer"};
+    const TaskSpec update_task{.name = "optimizer", .key = {start.step}};
     co_await run(update_task, [this, apply](const ComputeContext& c) { update(c, apply); });
     after_update();
   }
@@ -107,7 +107,7 @@ void Owner::update(const ComputeContext& context, const ApplyUpdate& apply) {
 }
 
 Flow Owner::snapshot(SnapshotRequest request) {
-  const TaskSpec spec{"snapshot"};
+  const TaskSpec spec{.name = "snapshot", .key = {request.index}};
   std::vector<ParameterState> state = co_await run(spec, [this, request](const ComputeContext& c) {
     std::vector<ParameterState> copied = copy_state(c, parameters_, request.purpose);
     if (request.purpose == SnapshotPurpose::kProbe) parameters_.clear_gradients(c);

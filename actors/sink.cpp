@@ -94,7 +94,7 @@ Flow Sink::sample(GenerateRequest request, std::int64_t step) {
     const float uniform =
         Random(request.seed, RandomPurpose::kSampling, static_cast<std::uint64_t>(in.position))
             .uniform(0);
-    const TaskSpec spec{"sample"};
+    const TaskSpec spec{.name = "sample", .key = key};
     const std::int32_t token = co_await run(spec, [&](const ComputeContext&) {
       return kernels::sample(in.row.values<float>(), desc, uniform);
     });

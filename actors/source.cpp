@@ -29,8 +29,8 @@ Flow Source::feed(StepStart start) {
   const graph::PlanOptions& options = config_.plan->options;
   const Shape shape{options.micro_batch_size, options.sequence_length + 1 + config_.mtp_depth};
   SampleReader* reader = config_.reader;
-  const TaskSpec spec{"read samples", 0, 0, Lane::kStorage};
   for (std::int32_t m = 0; m < start.micro_batches; ++m) {
+    const TaskSpec spec{"read samples", 0, 0, Lane::kStorage, {start.step, m}};
     Result<Tensor> tokens = co_await run(spec, [&](const ComputeContext& c) -> Result<Tensor> {
       Tensor out = c.make(DType::kI32, shape);
       SLUICE_TRY(reader->read(start.mode, start.index, m, out));

@@ -55,8 +55,8 @@ class Stage final : public Owner {
     [[nodiscard]] Key key(Topic topic, std::int32_t layer = 0, std::int32_t part = 0) const {
       return {start.step, micro_batch, layer, topic, part};
     }
-    [[nodiscard]] TaskSpec task(const char* name) const {
-      return {name, 0, priority, Lane::kCompute};
+    [[nodiscard]] TaskSpec task(const char* name, std::int32_t layer = 0) const {
+      return {name, 0, priority, Lane::kCompute, key(Topic::kControl, layer)};
     }
   };
 

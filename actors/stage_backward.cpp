@@ -105,17 +105,17 @@ Async<Tensor> Stage::backward_mtp(Pass pass, std::int32_t depth, Tensor dh) {
       static_cast<std::int32_t>(config().constants->config.num_hidden_layers) + depth - 1;
   model::MtpModule* module = &mtp_[k];
   MtpSaved* saved = &pass.live->mtp[k];
-  Tensor dz = co_await run(pass.task("mtp output gradient"), [&](const ComputeContext& c) {
+  Tensor dz = co_await run(pass.task("mtp output gradient", index), [&](const ComputeContext& c) {
     return module->output_backward(c, dh, saved->module);
   });
   dh = {};
   dz = co_await backward_layer(pass, index, std::move(dz));
   model::MtpModule::InputGradients gradients = co_await run(
-      pass.task("mtp input gradient"),
+      pass.task("mtp input gradient", index),
       [&](const ComputeContext& c) { return module->input_backward(c, dz, saved->module); });
   saved->dembedding = std::move(gradients.embedding);
   co_await mtp_turns_[k].turn(pass.micro_batch);
-  co_await run(pass.task("mtp weight gradient"),
+  co_await run(pass.task("mtp weight gradient", index),
                [&](const ComputeContext& c) { module->backward_weights(c, saved->module); });
   mtp_turns_[k].pass(*this);
   co_return std::move(gradients.h);
@@ -130,17 +130,17 @@ Async<Tensor> Stage::backward_layer(Pass pass, std::int32_t index, Tensor dy) {
   if (layer->is_moe()) {
     dhidden = co_await route_backward(pass, index, std::move(dy));
   } else {
-    dhidden = co_await run(pass.task("dense gradient"), [&](const ComputeContext& c) {
+    dhidden = co_await run(pass.task("dense gradient", index), [&](const ComputeContext& c) {
       return layer->dense_backward(c, dy, *saved);
     });
     dy = {};
   }
-  Tensor dx = co_await run(pass.task("attention gradient"), [&](const ComputeContext& c) {
+  Tensor dx = co_await run(pass.task("attention gradient", index), [&](const ComputeContext& c) {
     return layer->attention_backward(c, batch, dhidden, *saved);
   });
   dhidden = {};
   co_await here->weights.turn(pass.micro_batch);
-  co_await run(pass.task("weight gradient"),
+  co_await run(pass.task("weight gradient", index),
                [&](const ComputeContext& c) { layer->backward_weights(c, *saved); });
   here->weights.pass(*this);
   pass.live->layers.erase(index);
@@ -155,9 +155,9 @@ Async<Tensor> Stage::route_backward(Pass pass, std::int32_t index, Tensor dy) {
     Message message = make_message(pass.key(Topic::kDispatchGradient, index), DispatchGradient{dy});
     co_await send(channel(group, ChannelRole::kDispatch), message);
   }
-  Tensor dshared = co_await run(pass.task("shared experts gradient"), [&](const ComputeContext& c) {
-    return layer->shared_backward(c, dy, *saved);
-  });
+  Tensor dshared =
+      co_await run(pass.task("shared experts gradient", index),
+                   [&](const ComputeContext& c) { return layer->shared_backward(c, dy, *saved); });
   std::vector<model::ExpertGradients> answers;
   for (std::size_t e = 0; e < stage_.expert_groups.size(); ++e) {
     const Key key = pass.key(Topic::kCombineGradient, index, static_cast<std::int32_t>(e));
@@ -166,7 +166,7 @@ Async<Tensor> Stage::route_backward(Pass pass, std::int32_t index, Tensor dy) {
   }
   const auto balance =
       static_cast<float>(config().loss.balance_alpha / static_cast<double>(sequences(pass.start)));
-  Tensor dhidden = co_await run(pass.task("combine gradient"), [&](const ComputeContext& c) {
+  Tensor dhidden = co_await run(pass.task("combine gradient", index), [&](const ComputeContext& c) {
     std::vector<const model::ExpertGradients*> groups;
     for (const model::ExpertGradients& answer : answers) groups.push_back(&answer);
     return layer->combine_backward(c, dy, dshared, groups, balance, *saved);

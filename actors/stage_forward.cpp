@@ -62,7 +62,7 @@ Async<Tensor> Stage::forward_layer(Pass pass, std::int32_t index, Tensor x) {
   const bool keep = pass.keep;
   model::LatentCache* cache = pass.start.mode == StepMode::kGenerate ? &caches_.at(index) : nullptr;
   DecoderLayer::Attended attended =
-      co_await run(pass.task("attention"), [&](const ComputeContext& c) {
+      co_await run(pass.task("attention", index), [&](const ComputeContext& c) {
         return cache == nullptr ? layer->attention_forward(c, batch, x, keep, *saved)
                                 : layer->attention_cached(c, batch, x, *cache, *saved);
       });
@@ -72,7 +72,7 @@ Async<Tensor> Stage::forward_layer(Pass pass, std::int32_t index, Tensor x) {
     y = co_await route_forward(pass, index, std::move(attended));
   } else {
     attended = {};
-    y = co_await run(pass.task("dense"), [&](const ComputeContext& c) {
+    y = co_await run(pass.task("dense", index), [&](const ComputeContext& c) {
       return layer->dense_forward(c, keep, *saved);
     });
   }
@@ -107,7 +107,7 @@ Async<Tensor> Stage::route_forward(Pass pass, std::int32_t index, DecoderLayer::
     double balance = 0;
     std::vector<std::int64_t> loads;
   };
-  Shared shared = co_await run(pass.task("shared experts"), [&](const ComputeContext& c) {
+  Shared shared = co_await run(pass.task("shared experts", index), [&](const ComputeContext& c) {
     Shared out{layer->shared_forward(c, keep, *saved), 0, {}};
     if (generating) return out;
     out.loads.assign(experts, 0);
@@ -123,7 +123,7 @@ Async<Tensor> Stage::route_forward(Pass pass, std::int32_t index, DecoderLayer::
     sums.push_back(std::move(std::get<Combine>(message.body).sums));
   }
   const Tensor shared_rows = std::move(shared.rows);
-  Tensor y = co_await run(pass.task("combine"), [&](const ComputeContext& c) {
+  Tensor y = co_await run(pass.task("combine", index), [&](const ComputeContext& c) {
     std::vector<const kernels::TreePartial*> groups;
     for (const kernels::TreePartial& sum : sums) groups.push_back(&sum);
     return layer->combine_forward(c, shared_rows, groups, *saved);
@@ -172,11 +172,11 @@ Async<Done> Stage::forward_heads(Pass pass, Tensor x) {
     const Tensor embedding = std::move(embeddings[k]);
     const auto index = static_cast<std::int32_t>(config().constants->config.num_hidden_layers +
                                                  static_cast<std::int64_t>(k));
-    Tensor z = co_await run(pass.task("mtp input"), [&](const ComputeContext& c) {
+    Tensor z = co_await run(pass.task("mtp input", index), [&](const ComputeContext& c) {
       return module->input_forward(c, h, embedding, keep, *saved);
     });
     Tensor y = co_await forward_layer(pass, index, std::move(z));
-    h = co_await run(pass.task("mtp output"), [&](const ComputeContext& c) {
+    h = co_await run(pass.task("mtp output", index), [&](const ComputeContext& c) {
       return module->output_forward(c, y, keep, *saved);
     });
     live.heads.push_back(h);

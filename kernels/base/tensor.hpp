@@ -104,6 +104,8 @@ class Tensor {
     return {view().as<T>().data, static_cast<std::size_t>(shape_.count())};
   }
   [[nodiscard]] std::byte* bytes() const { return storage_.get(); }
+  /// What keeps the elements alive; tensors that share elements share its owner.
+  [[nodiscard]] const std::shared_ptr<std::byte>& storage() const { return storage_; }
 
   /// The same elements under another shape of equal count.
   [[nodiscard]] Tensor reshaped(Shape shape) const;

@@ -8,8 +8,10 @@
 #include "kernels/base/random.hpp"
 #include "kernels/cpu/profile.hpp"
 #include "kernels/gemm/peak.hpp"
+#include "runtime/bench/record_meter.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/engine/process_memory.hpp"
+#include "runtime/engine/run_recording.hpp"
 #include "runtime/engine/settings.hpp"
 
 namespace sluice::bench {
@@ -66,9 +68,10 @@ void read_profile(engine::Cluster& cluster, std::int64_t steps, TrainBenchReport
   report.outside_kernels_s = std::max(0.0, lane.busy_seconds / n - measured);
 }
 
-// Steps [first, last); the seconds of each.
+// Steps [first, last); the seconds of each. Where there is a meter, those with odd numbers are
+// recorded.
 Result<std::vector<double>> run_steps(engine::Cluster& cluster, std::int64_t first,
-                                      std::int64_t last, double* loss) {
+                                      std::int64_t last, double* loss, RecordMeter* meter) {
   std::vector<double> out;
   cluster.command(actors::RunTraining{first, last});
   Clock::time_point began = Clock::now();
@@ -80,8 +83,34 @@ Result<std::vector<double>> run_steps(engine::Cluster& cluster, std::int64_t fir
     const Clock::time_point now = Clock::now();
     out.push_back(std::chrono::duration<double>(now - began).count());
     began = now;
+    if (meter != nullptr) meter->set_recording(report->index % 2 == 0);  // the one that comes now
     if (report->index == 0) *loss = report->main;
   }
+}
+
+Status begin_recording(RecordMeter& meter, const config::Config& config,
+                       const model::ModelConfig& model, const engine::Cluster& cluster,
+                       const TrainBenchOptions& options) {
+  trace::Recording recording = engine::describe_run(config, model, {});
+  recording.payloads = options.payloads;
+  trace::set_plan(recording, cluster.plan());
+  return meter.recorder().begin(options.record, recording);
+}
+
+TrainBenchReport::Recording measure(const RecordMeter& meter, const std::vector<double>& steps_s,
+                                    double bytes) {
+  std::vector<double> plain, recorded;
+  for (std::size_t i = 0; i < steps_s.size(); ++i)
+    ((i + kWarmUp) % 2 == 0 ? plain : recorded).push_back(steps_s[i]);
+  TrainBenchReport::Recording out;
+  if (recorded.empty()) return out;
+  const auto n = static_cast<double>(recorded.size());
+  out.step_s = median(recorded);
+  out.plain_step_s = median(plain);
+  out.recorder_s = meter.seconds() / n;
+  out.records = static_cast<double>(meter.calls()) / n;
+  out.bytes = bytes / n;
+  return out;
 }
 
 }  // namespace
@@ -100,6 +129,11 @@ Result<TrainBenchReport> run_train_bench(const config::Config& config,
   report.isa = engine::kernel_set(cluster_options.device, cluster_options.recipe);
   report.threads = cluster_options.device.threads;
   report.cpu = kernels::cpu_description();
+  std::unique_ptr<RecordMeter> meter;
+  if (!options.record.empty()) {
+    meter = std::make_unique<RecordMeter>();
+    cluster_options.observer = meter.get();
+  }
   const std::int64_t resident_before = engine::resident_bytes();
   SLUICE_ASSIGN(const auto cluster, engine::Cluster::create(cluster_options));
   for (const auto& [name, shape] : cluster->parameters()) report.parameters += shape.count();
@@ -107,16 +141,26 @@ Result<TrainBenchReport> run_train_bench(const config::Config& config,
     report.predicted_bytes += memory.total();
   SLUICE_TRY(
       engine::initialize_weights(*cluster, model, static_cast<std::uint64_t>(config.train.seed)));
+  std::uint64_t header_bytes = 0;
+  if (meter != nullptr) {
+    SLUICE_TRY(begin_recording(*meter, config, model, *cluster, options));
+    header_bytes = meter->recorder().size_bytes();
+  }
   SLUICE_TRY(cluster->start());
 
-  SLUICE_TRY(run_steps(*cluster, 0, kWarmUp, &report.first_loss));
+  SLUICE_TRY(run_steps(*cluster, 0, kWarmUp, &report.first_loss, nullptr));
   const std::int64_t blocks = cluster->device().allocator().statistics().blocks;
   cluster->device().reset_statistics();
-  SLUICE_ASSIGN(report.steps_s,
-                run_steps(*cluster, kWarmUp, kWarmUp + options.steps, &report.first_loss));
+  SLUICE_ASSIGN(report.steps_s, run_steps(*cluster, kWarmUp, kWarmUp + options.steps,
+                                          &report.first_loss, meter.get()));
   report.new_blocks = cluster->device().allocator().statistics().blocks - blocks;
   if (options.profile) read_profile(*cluster, options.steps, report);
   SLUICE_TRY(cluster->stop());
+  if (meter != nullptr) {
+    const auto bytes = static_cast<double>(meter->recorder().size_bytes() - header_bytes);
+    SLUICE_TRY(meter->recorder().end());
+    report.recording = measure(*meter, report.steps_s, bytes);
+  }
   report.used_bytes_peak = engine::resident_bytes_peak() - resident_before;
 
   const std::int64_t tokens = config.train.global_batch_size * config.train.sequence_length;
@@ -148,6 +192,13 @@ nlohmann::ordered_json to_json(const TrainBenchReport& r) {
                                 {"used_bytes_peak", r.used_bytes_peak},
                                 {"new_blocks_after_warm_up", r.new_blocks},
                                 {"steps_s", r.steps_s}};
+  if (r.recording) {
+    out["recording"] = {{"step_s", r.recording->step_s},
+                        {"plain_step_s", r.recording->plain_step_s},
+                        {"recorder_s", r.recording->recorder_s},
+                        {"records", r.recording->records},
+                        {"bytes", r.recording->bytes}};
+  }
   if (r.kernels.empty()) return out;
   for (const TrainBenchReport::Kernel& k : r.kernels) {
     out["profile"]["kernels"].push_back(
@@ -168,6 +219,13 @@ std::string to_table(const TrainBenchReport& r) {
       r.tokens_per_s, r.operations / r.step_s * 1e-9, 100 * r.share_of_peak, r.peak_gflops,
       static_cast<double>(r.predicted_bytes) / (1 << 20),
       static_cast<double>(r.used_bytes_peak) / (1 << 20), r.new_blocks);
+  if (const auto& c = r.recording) {
+    out += fmt::format(
+        "recorded steps {:.1f} ms, others {:.1f} ms ({:+.2f} %); in the recorder {:.2f} ms a step "
+        "({:.2f} %), for {:.0f} records of {:.0f} kB\n",
+        c->step_s * 1e3, c->plain_step_s * 1e3, 100 * (c->step_s / c->plain_step_s - 1),
+        c->recorder_s * 1e3, 100 * c->recorder_s / c->plain_step_s, c->records, c->bytes * 1e-3);
+  }
   if (r.kernels.empty()) return out;
   out += fmt::format("{:32} {:>10} {:>7} {:>8} {:>9}\n", "kernel", "ms a step", "share", "calls",
                      "GFLOP/s");

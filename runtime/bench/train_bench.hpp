@@ -2,17 +2,22 @@
 #pragma once
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "runtime/config/config.hpp"
 #include "runtime/engine/cluster.hpp"
+#include "runtime/trace/recording.hpp"
 
 namespace sluice::bench {
 
 struct TrainBenchOptions {
   std::int64_t steps = 10;  ///< timed, after two to warm up
   bool profile = false;     ///< time by kernel and by waiting
+  /// Records every second timed step to this folder and measures what that costs; empty: no.
+  std::string record;
+  trace::Payloads payloads = trace::Payloads::kNone;
 };
 
 struct TrainBenchReport {
@@ -38,6 +43,14 @@ struct TrainBenchReport {
   std::vector<Kernel> kernels;   ///< slowest first
   double waiting_s = 0;          ///< of the compute lane, a step: no task to run
   double outside_kernels_s = 0;  ///< of tasks, a step: not inside a measured kernel
+  struct Recording {
+    double step_s = 0;        ///< median over the steps that were recorded
+    double plain_step_s = 0;  ///< and over the others
+    double recorder_s = 0;    ///< spent in the recorder, a step, on all threads together
+    double records = 0;       ///< a step
+    double bytes = 0;         ///< a step
+  };
+  std::optional<Recording> recording;
 };
 
 [[nodiscard]] Result<TrainBenchReport> run_train_bench(const config::Config& config,

@@ -24,6 +24,7 @@ struct Arguments {
   std::int64_t tokens = 2048;
   // train
   bench::TrainBenchOptions train;
+  std::string payloads = "none";
   // actors
   bench::ActorsBenchOptions actors;
   std::string step_model;
@@ -69,7 +70,8 @@ ConfigOptions published_step(ConfigOptions options) {
   return options;
 }
 
-Result<int> bench_train(const Arguments& arguments) {
+Result<int> bench_train(Arguments arguments) {
+  SLUICE_ASSIGN(arguments.train.payloads, trace::payloads_from_name(arguments.payloads));
   SLUICE_ASSIGN(const config::Config config, published_step(arguments.config).load());
   SLUICE_ASSIGN(const bench::TrainBenchReport report,
                 bench::run_train_bench(config, arguments.train));
@@ -117,6 +119,10 @@ void add_bench_train(CLI::App& bench, const std::shared_ptr<Arguments>& argument
       ->capture_default_str();
   command->add_flag("--profile", arguments->train.profile,
                     "split the time by kernel and by waiting");
+  auto* record = command->add_option("--record", arguments->train.record,
+                                     "record every second step here and say what that costs");
+  command->add_option("--payloads", arguments->payloads, "of the recording: none, boundary, all")
+      ->needs(record);
   command->add_flag("--json", arguments->json, "one JSON object");
   command->callback([arguments, &run] { run = [arguments] { return bench_train(*arguments); }; });
 }

@@ -19,7 +19,8 @@ namespace {
 
 struct Arguments {
   ConfigOptions config;
-  bool resume = false;
+  engine::TrainOptions options;
+  std::string payloads = "none";
 };
 
 std::atomic<bool> stop_requested{false};
@@ -51,6 +52,9 @@ class Display {
     out.on_validation = [this](std::int64_t at, const actors::StepReport& report) {
       line(fmt::format("step {}: validation loss {:.4f} (unigram entropy {:.4f})", at, report.main,
                        unigram_));
+    };
+    out.on_recording_lost = [this](const std::string& why) {
+      line(fmt::format("warning: recording no more: {}", why));
     };
     out.on_checkpoint = [this](std::int64_t, const std::string& path) {
       line(fmt::format("saved {}", path));
@@ -123,6 +127,10 @@ void print_end(const config::Config& config, const Arguments& arguments,
                *outcome.validation_loss, outcome.validation_unigram_loss);
   }
   fmt::print("checkpoint {}\n", outcome.checkpoint);
+  if (!arguments.options.record.empty()) {
+    fmt::print("recorded {:.1f} MB; look at it with: sluice replay {}\n",
+               static_cast<double>(outcome.recorded_bytes) * 1e-6, arguments.options.record);
+  }
   if (outcome.complete) {
     fmt::print("generate with: sluice generate {} --prompt TEXT\n", outcome.checkpoint);
     return;
@@ -134,12 +142,13 @@ void print_end(const config::Config& config, const Arguments& arguments,
              config.train.steps, command);
 }
 
-Result<int> train(const Arguments& arguments) {
+Result<int> train(Arguments arguments) {
+  SLUICE_ASSIGN(arguments.options.payloads, trace::payloads_from_name(arguments.payloads));
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
   Display display;
-  auto outcome = engine::train(config, arguments.resume, display.events(), stop_requested);
+  auto outcome = engine::train(config, arguments.options, display.events(), stop_requested);
   display.finish();
   if (!outcome) return tl::unexpected(std::move(outcome).error());
   print_end(config, arguments, *outcome);
@@ -152,7 +161,15 @@ void add_train(CLI::App& app, CommandRun& run) {
   const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand("train", "Train a model from a config");
   add_config_options(*command, arguments->config)->required();
-  command->add_flag("--resume", arguments->resume, "go on from the newest checkpoint of the run");
+  command->add_flag("--resume", arguments->options.resume,
+                    "go on from the newest checkpoint of the run");
+  auto* record = command->add_option("--record", arguments->options.record,
+                                     "write a recording of the run to this folder");
+  command
+      ->add_option("--payloads", arguments->payloads,
+                   "whose elements it holds: none (digests alone), boundary (what goes from stage "
+                   "to stage), all")
+      ->needs(record);
   command->callback([arguments, &run] { run = [arguments] { return train(*arguments); }; });
 }
 

@@ -41,8 +41,9 @@ Status check_memory(const graph::Plan& plan, const ClusterOptions& options) {
       bytes / 1e9, available / 1e9);
 }
 
-std::unique_ptr<host::Host> live_host(device::CpuDevice& device) {
+std::unique_ptr<host::Host> live_host(device::CpuDevice& device, host::Observer* observer) {
   host::CafHost::Config config;
+  config.observer = observer;
   config.device = [&device](std::int32_t) { return &device; };
   return std::make_unique<host::CafHost>(std::move(config));
 }
@@ -63,7 +64,8 @@ Result<std::unique_ptr<Cluster>> Cluster::create(ClusterOptions options) {
   SLUICE_ASSIGN(cluster->plan_, plan_of(options));
   SLUICE_TRY(check_memory(cluster->plan_, options));
   cluster->device_ = std::make_unique<device::CpuDevice>(options.device);
-  cluster->host_ = options.host ? options.host(*cluster->device_) : live_host(*cluster->device_);
+  cluster->host_ = options.host ? options.host(*cluster->device_)
+                                : live_host(*cluster->device_, options.observer);
   cluster->add_actors(options);
   return cluster;
 }

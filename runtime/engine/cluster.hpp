@@ -18,6 +18,7 @@
 #include "graph/plan.hpp"
 #include "runtime/device/cpu_device.hpp"
 #include "runtime/host/host.hpp"
+#include "runtime/host/observer.hpp"
 
 namespace sluice::engine {
 
@@ -32,8 +33,9 @@ struct ClusterOptions {
   actors::SampleReader* reader = nullptr;    ///< outlives the cluster
   actors::CheckpointStore* store = nullptr;  ///< outlives the cluster
   device::CpuDevice::Config device;
-  bool observe = false;            ///< hidden states, logits and gates come out as Observed
-  std::int64_t positions_max = 0;  ///< rotary tables and latent caches; 0: the sequence length
+  bool observe = false;                ///< hidden states, logits and gates come out as Observed
+  std::int64_t positions_max = 0;      ///< rotary tables and latent caches; 0: the sequence length
+  host::Observer* observer = nullptr;  ///< of the live host; outlives the cluster
   /// Makes the host that runs the actors. Absent: CafHost on one CPU device.
   std::function<std::unique_ptr<host::Host>(device::CpuDevice&)> host;
 };

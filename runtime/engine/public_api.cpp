@@ -47,7 +47,8 @@ Result<TrainResult> run(const TrainRequest& request) {
     result.losses.push_back(progress.report.main);
     if (request.on_step && !request.on_step(progress_of(progress))) stop = true;
   };
-  SLUICE_ASSIGN(engine::TrainOutcome outcome, engine::train(config, request.resume, events, stop));
+  SLUICE_ASSIGN(engine::TrainOutcome outcome,
+                engine::train(config, {.resume = request.resume}, events, stop));
   result.checkpoint = std::move(outcome.checkpoint);
   result.steps_done = outcome.next_step;
   result.complete = outcome.complete;

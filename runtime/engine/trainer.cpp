@@ -13,10 +13,12 @@
 #include "runtime/engine/load.hpp"
 #include "runtime/engine/metrics_log.hpp"
 #include "runtime/engine/process_memory.hpp"
+#include "runtime/engine/run_recording.hpp"
 #include "runtime/engine/settings.hpp"
 #include "runtime/store/file.hpp"
 #include "runtime/store/hf_config.hpp"
 #include "runtime/tokenizer/tokenizer.hpp"
+#include "runtime/trace/recorder.hpp"
 
 namespace sluice::engine {
 namespace {
@@ -79,29 +81,33 @@ class MetricsFirst final : public actors::CheckpointStore {
 
 class Run {
  public:
-  Run(const config::Config& config, const TrainEvents& events, const std::atomic<bool>& stop)
-      : config_(config), events_(events), stop_(stop) {}
+  Run(const config::Config& config, const TrainOptions& options, const TrainEvents& events,
+      const std::atomic<bool>& stop)
+      : config_(config), options_(options), events_(events), stop_(stop) {}
   Run(const Run&) = delete;
   Run& operator=(const Run&) = delete;
   ~Run() { store_.close(); }  // before the cluster, which waits for its tasks
 
-  Result<TrainOutcome> go(bool resume_wanted) {
-    SLUICE_TRY(prepare(resume_wanted));
-    SLUICE_TRY(make_cluster(resume_wanted));
-    SLUICE_TRY(set_weights(resume_wanted));
+  Result<TrainOutcome> go() {
+    SLUICE_TRY(prepare());
+    SLUICE_TRY(make_cluster());
+    SLUICE_TRY(set_weights());
     SLUICE_ASSIGN(metrics_, MetricsLog::open(config_.run.directory, facts_.first_step));
     SLUICE_TRY(write_config());
+    if (!options_.record.empty()) SLUICE_TRY(begin_recording());
     if (events_.on_start) events_.on_start(facts_);
     SLUICE_TRY(cluster_->start());
     SLUICE_TRY(listen());
     SLUICE_TRY(cluster_->stop());
+    static_cast<void>(recorder_.end());  // what went wrong has been told
+    outcome_.recorded_bytes = recorder_.size_bytes();
     outcome_.complete = outcome_.next_step >= config_.train.steps;
     outcome_.used_bytes_peak = resident_bytes_peak() - resident_before_;
     return std::move(outcome_);
   }
 
  private:
-  Status prepare(bool resume_wanted) {
+  Status prepare() {
     SLUICE_ASSIGN(model_, config::load_model(config_));
     SLUICE_TRY(config::check_model(config_, model_));
     if (config_.data.paths.empty()) {
@@ -122,7 +128,7 @@ class Run {
         tokenizer_->bos_id().value_or(static_cast<std::int32_t>(model_.bos_token_id));
     model_.eos_token_id =
         tokenizer_->eos_id().value_or(static_cast<std::int32_t>(model_.eos_token_id));
-    if (resume_wanted) SLUICE_TRY(find_start());
+    if (options_.resume) SLUICE_TRY(find_start());
     SLUICE_TRY(store::make_directories(config_.run.directory));
     SLUICE_ASSIGN(Dataset dataset, open_dataset(config_, model_, *tokenizer_, events_));
     dataset_.emplace(std::move(dataset));
@@ -137,7 +143,7 @@ class Run {
     return {};
   }
 
-  Status make_cluster(bool resume_wanted) {
+  Status make_cluster() {
     resident_before_ = resident_bytes();
     SLUICE_ASSIGN(ClusterOptions options, cluster_options(config_, model_));
     facts_.kernel_set = kernel_set(options.device, options.recipe);
@@ -152,12 +158,14 @@ class Run {
         static_cast<std::int32_t>((samples + rows - 1) / rows);
     options.supervisor.checkpoint_every = config_.checkpoint.every_steps;
     options.supervisor.checkpoint_at_end = true;
+    supervisor_ = options.supervisor;
+    if (!options_.record.empty()) options.observer = &recorder_;
     SLUICE_ASSIGN(cluster_, Cluster::create(options));
     for (const graph::RankMemory& memory : cluster_->plan().memory)
       facts_.predicted_bytes += memory.total();
     outcome_.predicted_bytes = facts_.predicted_bytes;
 
-    if (!resume_wanted) SLUICE_TRY(set_aside_earlier());
+    if (!options_.resume) SLUICE_TRY(set_aside_earlier());
     auto files = tokenizer_->files();
     store::CheckpointLayout layout =
         checkpoint_layout(*cluster_, model_, options.recipe, std::move(files));
@@ -173,15 +181,30 @@ class Run {
     return {};
   }
 
-  Status set_weights(bool resume_wanted) {
+  Status set_weights() {
     for (const auto& [name, shape] : cluster_->parameters()) facts_.parameters += shape.count();
-    if (!resume_wanted) {
+    if (!options_.resume) {
       return initialize_weights(*cluster_, model_, static_cast<std::uint64_t>(config_.train.seed));
     }
     SLUICE_ASSIGN(const store::TrainerState state, resume(*cluster_, *resumed_));
     facts_.first_step = state.step;
     facts_.resumed_from = resumed_->string();
     return {};
+  }
+
+  // With all that it takes to run the same actors again, wherever this run's files go.
+  Status begin_recording() {
+    trace::Recording recording = describe_run(config_, model_, supervisor_);
+    recording.payloads = options_.payloads;
+    recording.first_step = facts_.first_step;
+    trace::set_plan(recording, cluster_->plan());
+    if (resumed_) {
+      recording.checkpoint = resumed_->string();
+      SLUICE_TRY(store::make_directories(options_.record));
+      SLUICE_TRY(store::link_tree(
+          *resumed_, std::filesystem::path(options_.record) / trace::kCheckpointFolder));
+    }
+    return recorder_.begin(options_.record, recording);
   }
 
   // Before anything is written: whether there is a checkpoint to go on from, and it is this run's.
@@ -297,8 +320,16 @@ class Run {
     progress.eta_s = median_of_recent(progress.seconds) *
                      static_cast<double>(config_.train.steps - report.index - 1);
     SLUICE_TRY(metrics_->step(progress));
+    watch_recording();
     if (events_.on_step) events_.on_step(progress);
     return {};
+  }
+
+  void watch_recording() {
+    const Status status = recorder_.status();
+    if (status || recording_lost_) return;
+    recording_lost_ = true;
+    if (events_.on_recording_lost) events_.on_recording_lost(status.error().message);
   }
 
   Status take_validation(const actors::StepReport& report) {
@@ -320,6 +351,7 @@ class Run {
   }
 
   const config::Config& config_;
+  const TrainOptions& options_;
   const TrainEvents& events_;
   const std::atomic<bool>& stop_;
   model::ModelConfig model_;
@@ -327,7 +359,9 @@ class Run {
   std::optional<Dataset> dataset_;
   std::optional<DatasetReader> reader_;
   MetricsFirst store_;
-  std::unique_ptr<Cluster> cluster_;  // uses reader_ and store_
+  trace::Recorder recorder_;
+  actors::Supervisor::Config supervisor_;
+  std::unique_ptr<Cluster> cluster_;  // uses reader_, store_ and recorder_
   std::optional<MetricsLog> metrics_;
   std::optional<std::filesystem::path> resumed_;  // the checkpoint to go on from
   RunFacts facts_;
@@ -336,13 +370,14 @@ class Run {
   Clock::time_point step_began_;
   std::deque<double> recent_;
   std::int64_t resident_before_ = 0;
+  bool recording_lost_ = false;
 };
 
 }  // namespace
 
-Result<TrainOutcome> train(const config::Config& config, bool resume, const TrainEvents& events,
-                           const std::atomic<bool>& stop) {
-  return Run(config, events, stop).go(resume);
+Result<TrainOutcome> train(const config::Config& config, const TrainOptions& options,
+                           const TrainEvents& events, const std::atomic<bool>& stop) {
+  return Run(config, options, events, stop).go();
 }
 
 }  // namespace sluice::engine

@@ -10,6 +10,7 @@
 
 #include "runtime/config/config.hpp"
 #include "runtime/engine/cluster.hpp"
+#include "runtime/trace/recording.hpp"
 
 namespace sluice::engine {
 
@@ -42,6 +43,14 @@ struct TrainEvents {
   std::function<void(const StepProgress&)> on_step;
   std::function<void(std::int64_t step, const actors::StepReport&)> on_validation;
   std::function<void(std::int64_t step, const std::string& path)> on_checkpoint;
+  /// The recording ended early, and why; the run goes on.
+  std::function<void(const std::string&)> on_recording_lost;
+};
+
+struct TrainOptions {
+  bool resume = false;   ///< from the newest checkpoint of the run
+  std::string record{};  ///< folder of a recording of this run; empty: none
+  trace::Payloads payloads = trace::Payloads::kNone;
 };
 
 struct TrainOutcome {
@@ -50,13 +59,14 @@ struct TrainOutcome {
   std::optional<double> validation_loss;  ///< of the main head, the last one measured
   double validation_unigram_loss = 0;
   std::string checkpoint;  ///< the last one written
+  std::uint64_t recorded_bytes = 0;
   std::int64_t predicted_bytes = 0;
   std::int64_t used_bytes_peak =
       0;  ///< resident at most, less what the process took before weights were made
 };
 
 /// Runs to the last step, or to the end of the step during which `stop` becomes true; then saves.
-[[nodiscard]] Result<TrainOutcome> train(const config::Config& config, bool resume,
+[[nodiscard]] Result<TrainOutcome> train(const config::Config& config, const TrainOptions& options,
                                          const TrainEvents& events, const std::atomic<bool>& stop);
 
 }  // namespace sluice::engine

@@ -2,6 +2,7 @@
 #include "runtime/host/caf_host.hpp"
 
 #include <caf/all.hpp>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -104,6 +105,25 @@ struct CafHost::State {
     changed.notify_all();
   }
 
+  [[nodiscard]] std::int64_t now_ns() const {
+    return std::chrono::nanoseconds(std::chrono::steady_clock::now() - began).count();
+  }
+
+  // Puts a clock round the body: the observer hears of the task before anyone hears that it is
+  // done.
+  void watch(ActorIndex actor, actors::Task& task) {
+    auto body = std::exchange(task.body, nullptr);
+    const actors::Task about = task;
+    task.body = [this, actor, about, body = std::move(body),
+                 submitted = now_ns()](const kernels::ComputeContext& context) mutable {
+      TaskTimes times{submitted, now_ns(), 0};
+      body(context);
+      body = nullptr;
+      times.ended_ns = now_ns();
+      config.observer->on_task(actor, about, times);
+    };
+  }
+
   bool begin_task() {
     const std::lock_guard lock(mutex);
     if (stopping) return false;
@@ -123,6 +143,8 @@ struct CafHost::State {
   std::unique_ptr<caf::actor_system_config> system_config;
   std::unique_ptr<caf::actor_system> system;
 
+  std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
+
   std::mutex mutex;
   std::condition_variable changed;
   std::deque<Message> outside;
@@ -133,8 +155,11 @@ struct CafHost::State {
 
 class CafHost::CafActor final : public caf::event_based_actor, private actors::Context {
  public:
-  CafActor(caf::actor_config& config, State* state, State::Seat* seat)
-      : caf::event_based_actor(config), state_(*state), seat_(*seat) {}
+  CafActor(caf::actor_config& config, State* state, ActorIndex self)
+      : caf::event_based_actor(config),
+        state_(*state),
+        seat_(state->seats[static_cast<std::size_t>(self)]),
+        self_(self) {}
 
   caf::behavior make_behavior() override {
     return {[this](Envelope& envelope) { handle(envelope); }};
@@ -147,7 +172,10 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
   void handle(Envelope& envelope) {
     accept(seat_.actor.get());
     try {
-      seat_.actor->on_message(*this, envelope.open());
+      Message message = envelope.open();
+      if (Observer* observer = state_.config.observer)
+        observer->on_delivery(self_, message, state_.now_ns());
+      seat_.actor->on_message(*this, std::move(message));
     } catch (const std::exception& exception) {
       state_.fail(seat_, exception.what());
       quit(caf::sec::runtime_error);
@@ -156,6 +184,8 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
   }
 
   void send(ActorIndex to, Message message) override {
+    if (Observer* observer = state_.config.observer)
+      observer->on_send(self_, to, message, state_.now_ns());
     if (to == graph::kOutside) return state_.deliver_outside(std::move(message));
     send_as(this, state_.seat(to).handle, Envelope(std::move(message)));
   }
@@ -164,6 +194,7 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
     SLUICE_CHECK(seat_.device != nullptr, "{} has no device", seat_.place.name);
     if (!state_.begin_task()) return;
     const std::uint64_t id = task.id;
+    if (state_.config.observer != nullptr) state_.watch(self_, task);
     seat_.device->submit(std::move(task), [this, id] {
       send_from_outside(seat_.handle, Envelope(Message{.body = actors::TaskDone{id}}));
       state_.end_task();
@@ -178,6 +209,7 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
 
   State& state_;
   State::Seat& seat_;
+  ActorIndex self_;
 };
 
 CafHost::CafHost(Config config) : state_(std::make_unique<State>(std::move(config))) {}
@@ -204,9 +236,11 @@ Status CafHost::start() {
     state_->system_config = std::make_unique<caf::actor_system_config>();
     configure_scheduler(*state_->system_config, state_->config.threads);
     state_->system = std::make_unique<caf::actor_system>(*state_->system_config);
-    for (State::Seat& seat : state_->seats) {
+    state_->began = std::chrono::steady_clock::now();
+    for (std::size_t index = 0; index < state_->seats.size(); ++index) {
+      State::Seat& seat = state_->seats[index];
       if (seat.actor == nullptr) continue;
-      seat.handle = state_->system->spawn<CafActor>(state_.get(), &seat);
+      seat.handle = state_->system->spawn<CafActor>(state_.get(), static_cast<ActorIndex>(index));
       seat.handle->attach_functor([state = state_.get(), &seat](const caf::error& reason) {
         state->fail(seat, to_string(reason));
       });
@@ -220,6 +254,9 @@ Status CafHost::start() {
 void CafHost::send(ActorIndex to, Message message) {
   const std::lock_guard lock(state_->mutex);
   if (state_->stopping) return;
+  message.from = graph::kOutside;
+  if (Observer* observer = state_->config.observer)
+    observer->on_send(graph::kOutside, to, message, state_->now_ns());
   send_from_outside(state_->seat(to).handle, Envelope(std::move(message)));
 }
 

@@ -10,6 +10,7 @@
 
 #include "runtime/device/device.hpp"
 #include "runtime/host/host.hpp"
+#include "runtime/host/observer.hpp"
 
 namespace sluice::host {
 
@@ -19,6 +20,7 @@ class CafHost final : public Host {
     int threads = 1;  ///< that run actors; they sleep while no message waits
     /// The device of a rank. Devices outlive the host. May be empty if no actor submits tasks.
     std::function<device::Device*(std::int32_t rank)> device;
+    Observer* observer = nullptr;  ///< outlives the host
   };
 
   explicit CafHost(Config config);

@@ -31,10 +31,16 @@ struct Delivery {
 
 using LaneKey = std::pair<std::int32_t, actors::Lane>;
 
+struct Submitted {
+  ActorIndex actor = kNoActor;
+  actors::Task task;
+  std::int64_t submitted_ns = 0;
+};
+
 struct TaskEnd {
   LaneKey lane;
-  ActorIndex actor = kNoActor;
-  actors::Task task;  // its body is empty if it ran at the start
+  Submitted what;  // its body is empty if it ran at the start
+  std::int64_t started_ns = 0;
 };
 
 struct Event {
@@ -52,7 +58,7 @@ struct Event {
 
 struct Lane {
   bool busy = false;
-  std::map<std::pair<std::int32_t, std::uint64_t>, std::pair<ActorIndex, actors::Task>> queue;
+  std::map<std::pair<std::int32_t, std::uint64_t>, Submitted> queue;  // by priority, then order
   SimHost::LaneStatistics statistics;
 };
 
@@ -110,6 +116,7 @@ struct SimHost::State {
   // Messages of one pair stay in order: each arrives at least a nanosecond after the one before.
   void send(ActorIndex from, ActorIndex to, Message message) {
     if (stopping) return;
+    if (config.observer != nullptr) config.observer->on_send(from, to, message, now_ns);
     const std::int64_t delay =
         config.message_model ? config.message_model(message, to) : draw(config.message);
     std::int64_t& last = last_arrival.try_emplace({from, to}, -1).first->second;
@@ -139,22 +146,23 @@ struct SimHost::State {
     const LaneKey key = lane_key(seat(from).place.rank, task.lane);
     Lane& lane = lanes[key];
     const std::int32_t priority = task.priority;
-    lane.queue.emplace(std::pair{priority, sequence++}, std::pair{from, std::move(task)});
+    lane.queue.emplace(std::pair{priority, sequence++}, Submitted{from, std::move(task), now_ns});
     if (!lane.busy) start_task(key, lane);
   }
 
   // A body runs at the start or at the end of its time, as drawn: a task that reads what another
   // one writes meanwhile then shows.
   void start_task(LaneKey key, Lane& lane) {
-    auto [from, task] = std::move(lane.queue.extract(lane.queue.begin()).mapped());
-    const std::int64_t duration =
-        config.task_model ? config.task_model(task, seat(from).place.rank) : draw(config.task);
+    Submitted next = std::move(lane.queue.extract(lane.queue.begin()).mapped());
+    const std::int64_t duration = config.task_model
+                                      ? config.task_model(next.task, seat(next.actor).place.rank)
+                                      : draw(config.task);
     lane.busy = true;
     lane.statistics.tasks += 1;
     lane.statistics.busy_ns += duration;
     lane.statistics.idle_ns = now_ns + duration - lane.statistics.busy_ns;
-    if (random.below(2, draws++) == 0) run_body(task);
-    push(now_ns + duration, TaskEnd{key, from, std::move(task)});
+    if (random.below(2, draws++) == 0) run_body(next.task);
+    push(now_ns + duration, TaskEnd{key, std::move(next), now_ns});
   }
 
   void run_body(actors::Task& task) {
@@ -164,11 +172,16 @@ struct SimHost::State {
   }
 
   void happen(TaskEnd& end) {
-    run_body(end.task);
-    const Message done{.body = actors::TaskDone{end.task.id}};
+    const ActorIndex actor = end.what.actor;
+    run_body(end.what.task);
+    if (config.observer != nullptr) {
+      config.observer->on_task(actor, end.what.task,
+                               {end.what.submitted_ns, end.started_ns, now_ns});
+    }
+    const Message done{.body = actors::TaskDone{end.what.task.id}};
     const std::int64_t delay =
-        config.message_model ? config.message_model(done, end.actor) : draw(config.message);
-    post(now_ns + delay, end.actor, done);
+        config.message_model ? config.message_model(done, actor) : draw(config.message);
+    post(now_ns + delay, actor, done);
     Lane& lane = lanes[end.lane];
     lane.busy = false;
     if (!lane.queue.empty()) start_task(end.lane, lane);
@@ -196,6 +209,7 @@ struct SimHost::State {
       receiver.waiting_bytes -= delivery.bytes;
     }
     receiver.statistics.messages += 1;
+    if (config.observer != nullptr) config.observer->on_delivery(delivery.to, message, now_ns);
     receiver.actor->on_message(*receiver.gate, std::move(message));
   }
 
@@ -261,6 +275,7 @@ Status SimHost::start() {
 
 void SimHost::send(ActorIndex to, Message message) {
   SLUICE_CHECK(state_->started);
+  message.from = kOutside;
   state_->send(kOutside, to, std::move(message));
 }
 

@@ -12,6 +12,7 @@
 
 #include "kernels/cpu/compute_context.hpp"
 #include "runtime/host/host.hpp"
+#include "runtime/host/observer.hpp"
 
 namespace sluice::host {
 
@@ -32,6 +33,7 @@ class SimHost final : public Host {
     bool ranks_share_lanes = false;           ///< as in one process with one CPU device
     kernels::ComputeContext compute;          ///< given to task bodies
     std::int64_t events_max = 1'000'000'000;  ///< more is taken for a livelock: an Error
+    Observer* observer = nullptr;             ///< outlives the host
   };
 
   explicit SimHost(Config config);

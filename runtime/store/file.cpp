@@ -215,6 +215,21 @@ Status exchange_paths(const fs::path& from, const fs::path& to) {
   return rename_path(aside, from);
 }
 
+Status link_tree(const fs::path& from, const fs::path& to) {
+  SLUICE_TRY(remove_tree(to));
+  SLUICE_TRY(make_directories(to));
+  std::error_code error;
+  for (const fs::directory_entry& entry : fs::directory_iterator(from, error)) {
+    if (!entry.is_regular_file(error)) continue;
+    const fs::path target = to / entry.path().filename();
+    fs::create_hard_link(entry.path(), target, error);
+    if (error) fs::copy_file(entry.path(), target, error);
+    if (error) return system_failure("copy to", target, error.value());
+  }
+  if (error) return path_failure("list", from, error.value());
+  return {};
+}
+
 Status remove_tree(const fs::path& path) {
   std::error_code error;
   fs::remove_all(path, error);

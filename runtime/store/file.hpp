@@ -93,6 +93,9 @@ class TemporaryTree {
 /// at `from`.
 [[nodiscard]] Status exchange_paths(const std::filesystem::path& from,
                                     const std::filesystem::path& to);
+/// Makes the folder `to` (what is there goes) with the plain files of `from`, whose content may
+/// never be changed in place: as links where the file system can, else as copies.
+[[nodiscard]] Status link_tree(const std::filesystem::path& from, const std::filesystem::path& to);
 [[nodiscard]] Status remove_tree(const std::filesystem::path& path);
 
 }  // namespace sluice::store

@@ -1,0 +1,74 @@
+// Writes down what a host does, as the log of a recording.
+//
+//   trace::Recorder recorder;
+//   ... make the host with recorder as its observer, and its actors ...
+//   SLUICE_TRY(recorder.begin(directory, recording));   // before the host starts
+//   ... run, stop the host ...
+//   SLUICE_TRY(recorder.end());
+//
+// A tensor is digested once, when it is first sent, on the thread that sends it, however many
+// actors receive it and through however many channels.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "runtime/host/observer.hpp"
+#include "runtime/trace/events.hpp"
+#include "runtime/trace/log_writer.hpp"
+#include "runtime/trace/recording.hpp"
+
+namespace sluice::trace {
+
+/// Digests of tensors that live, by their storage. Thread-safe.
+class TensorDigests {
+ public:
+  struct Found {
+    std::uint64_t digest = 0;
+    bool write = false;  ///< its elements are wanted, and were not before, or that was forgotten
+  };
+  Found find(const Tensor& tensor, bool elements_wanted);
+
+ private:
+  // A tensor whose slot another one takes is digested again.
+  static constexpr std::size_t kSlots = 1024;
+  struct Slot {
+    std::weak_ptr<std::byte> storage;  // holds no memory but the count
+    const std::byte* bytes = nullptr;
+    std::size_t size_bytes = 0;
+    std::uint64_t digest = 0;
+    bool written = false;
+  };
+  std::mutex mutex_;
+  std::array<Slot, kSlots> slots_;
+};
+
+class Recorder final : public host::Observer {
+ public:
+  Recorder() = default;
+
+  /// Makes the folder and its log, which begins with `recording`. A log that is there is replaced.
+  [[nodiscard]] Status begin(const std::filesystem::path& directory, const Recording& recording);
+  /// The first failure to write, after which the recording ends but the run goes on.
+  [[nodiscard]] Status status() const;
+  [[nodiscard]] std::uint64_t size_bytes() const { return log_ ? log_->size_bytes() : 0; }
+  /// After the host has stopped.
+  Status end();
+
+  void on_send(ActorIndex from, ActorIndex to, const actors::Message& message,
+               std::int64_t now_ns) override;
+  void on_delivery(ActorIndex to, const actors::Message& message, std::int64_t now_ns) override;
+  void on_task(ActorIndex actor, const actors::Task& task, host::TaskTimes times) override;
+
+ private:
+  [[nodiscard]] bool wants_payload(const actors::Message& message) const;
+
+  std::unique_ptr<LogWriter> log_;
+  Payloads payloads_ = Payloads::kNone;
+  std::vector<std::int64_t> deliveries_;  // by actor, whose calls never overlap
+  TensorDigests digests_;
+};
+
+}  // namespace sluice::trace
