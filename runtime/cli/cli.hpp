@@ -24,6 +24,7 @@ AddCommand add_generate;
 AddCommand add_metrics;
 AddCommand add_plan;
 AddCommand add_probe;
+AddCommand add_replay;
 AddCommand add_schedule;
 AddCommand add_tokenize;
 AddCommand add_train;

@@ -78,8 +78,12 @@ void Cluster::add_actors(const ClusterOptions& options) {
   const std::int64_t positions =
       options.positions_max > 0 ? options.positions_max : options.plan.sequence_length;
   const auto constants = model::make_constants(options.model, options.recipe, positions);
-  const auto add = [this](graph::ActorIndex index, std::unique_ptr<actors::Actor> actor) {
-    host_->add(index, plan_.actors[static_cast<std::size_t>(index)], std::move(actor));
+  const auto is_here = [&options](graph::ActorIndex index) {
+    return !options.includes || options.includes(index);
+  };
+  const auto add = [&](graph::ActorIndex index, std::unique_ptr<actors::Actor> actor) {
+    if (is_here(index))
+      host_->add(index, plan_.actors[static_cast<std::size_t>(index)], std::move(actor));
   };
 
   actors::Owner::Config owner;
@@ -89,16 +93,18 @@ void Cluster::add_actors(const ClusterOptions& options) {
   owner.loss = options.loss;
   owner.optimizer = options.optimizer;
   for (const graph::StagePlan& stage : plan_.stages) {
+    if (!is_here(stage.actor)) continue;
     owner.self = stage.actor;
     auto actor = std::make_unique<actors::Stage>(
         owner, stage, actors::Stage::Options{options.observe, positions});
-    owners_.push_back(&actor->parameters());
+    owners_.push_back({stage.actor, &actor->parameters()});
     add(stage.actor, std::move(actor));
   }
   for (const graph::ExpertGroupPlan& group : plan_.expert_groups) {
+    if (!is_here(group.actor)) continue;
     owner.self = group.actor;
     auto actor = std::make_unique<actors::ExpertGroup>(owner, group);
-    owners_.push_back(&actor->parameters());
+    owners_.push_back({group.actor, &actor->parameters()});
     add(group.actor, std::move(actor));
   }
   for (const graph::ChannelPlan& channel : plan_.channels) {
@@ -120,20 +126,26 @@ void Cluster::add_actors(const ClusterOptions& options) {
 }
 
 Status Cluster::for_each_owner(const std::function<Status(model::ParameterSet&)>& visit) {
-  for (model::ParameterSet* set : owners_) SLUICE_TRY(visit(*set));
+  for (const Owned& owner : owners_) SLUICE_TRY(visit(*owner.set));
   return {};
+}
+
+const model::ParameterSet* Cluster::parameters_of(graph::ActorIndex owner) const {
+  for (const Owned& o : owners_)
+    if (o.actor == owner) return o.set;
+  return nullptr;
 }
 
 std::vector<std::pair<std::string, Shape>> Cluster::parameters() const {
   std::vector<std::pair<std::string, Shape>> out;
-  for (const model::ParameterSet* set : owners_) {
-    for (const model::Parameter& p : set->all()) out.emplace_back(p.name, p.shape);
+  for (const Owned& owner : owners_) {
+    for (const model::Parameter& p : owner.set->all()) out.emplace_back(p.name, p.shape);
   }
   return out;
 }
 
 Status Cluster::start() {
-  for (model::ParameterSet* set : owners_) set->refresh_compute(device_->context());
+  for (const Owned& owner : owners_) owner.set->refresh_compute(device_->context());
   return host_->start();
 }
 

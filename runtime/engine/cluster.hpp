@@ -36,6 +36,8 @@ struct ClusterOptions {
   bool observe = false;                ///< hidden states, logits and gates come out as Observed
   std::int64_t positions_max = 0;      ///< rotary tables and latent caches; 0: the sequence length
   host::Observer* observer = nullptr;  ///< of the live host; outlives the cluster
+  /// Which actors are made here; absent: all.
+  std::function<bool(graph::ActorIndex)> includes;
   /// Makes the host that runs the actors. Absent: CafHost on one CPU device.
   std::function<std::unique_ptr<host::Host>(device::CpuDevice&)> host;
 };
@@ -52,6 +54,8 @@ class Cluster {
 
   /// Before start: parameters of every stage and expert group, one set after the other.
   [[nodiscard]] Status for_each_owner(const std::function<Status(model::ParameterSet&)>& visit);
+  /// Of one stage or expert group; null for other actors. They live as long as the host runs.
+  [[nodiscard]] const model::ParameterSet* parameters_of(graph::ActorIndex owner) const;
   /// Names and shapes of all parameters, as for_each_owner meets them.
   [[nodiscard]] std::vector<std::pair<std::string, Shape>> parameters() const;
 
@@ -74,8 +78,12 @@ class Cluster {
   graph::Plan plan_;
   std::unique_ptr<device::CpuDevice> device_;
   std::unique_ptr<host::Host> host_;
-  std::vector<model::ParameterSet*> owners_;  // in actors that host_ holds
-  int training_steps_ = 0;                    // reported, up to the second
+  struct Owned {
+    graph::ActorIndex actor;
+    model::ParameterSet* set;  // in an actor that host_ holds
+  };
+  std::vector<Owned> owners_;
+  int training_steps_ = 0;  // reported, up to the second
 };
 
 /// The plan's options and the model's summary, as `sluice plan` prints them.

@@ -150,7 +150,27 @@ Status take_body(ByteReader& in, std::uint32_t kind, Body& body, Decoder& decode
 
 // ---- Telling
 
-// A structure of a list that begins with its name goes by it: "model.norm.weight.value".
+// Names of what is met. A structure of a list that begins with its name goes by it:
+// "model.norm.weight.value".
+class Names {
+ public:
+  [[nodiscard]] std::string of(const char* name) const { return prefix_ + name; }
+  void met_text(const char* name, const std::string& text) {
+    if (!prefix_.empty() && std::strcmp(name, "name") == 0) prefix_ = text + ".";
+  }
+  template <class T, class F, class V>
+  void list(const char* name, const std::vector<T>& items, F&& visit_one, V& visitor) {
+    for (std::size_t i = 0; i < items.size(); ++i) {
+      prefix_ = fmt::format("{}.{}.", name, i);
+      visit_one(items[i], visitor);
+    }
+    prefix_.clear();
+  }
+
+ private:
+  std::string prefix_;
+};
+
 class Teller {
  public:
   explicit Teller(std::vector<ArrayInfo> infos) : infos_(std::move(infos)) {}
@@ -165,7 +185,7 @@ class Teller {
     }
   }
   void operator()(const char* name, const std::string& text) {
-    if (!prefix_.empty() && std::strcmp(name, "name") == 0) prefix_ = text + ".";
+    names_.met_text(name, text);
     add(name, text);
   }
   template <Plain T>
@@ -174,11 +194,11 @@ class Teller {
   }
   void operator()(const char* name, const Tensor&) {
     const ArrayInfo& info = infos_[next_++];
-    const bool none = info.state == ArrayInfo::State::kNone;
-    add(name, none ? "none" : fmt::format("{} {}", name_of(info.dtype), info.shape.to_string()));
+    add(name, to_string(info));
     out.back().array = info;
   }
   void operator()(const char* name, const std::vector<Tensor>& tensors) {
+    add(name, fmt::format("{} of them", tensors.size()));
     for (std::size_t i = 0; i < tensors.size(); ++i)
       (*this)(fmt::format("{}.{}", name, i).c_str(), tensors[i]);
   }
@@ -186,37 +206,43 @@ class Teller {
   template <class T, class F>
   void list(const char* name, const std::vector<T>& items, F&& visit_one) {
     add(name, fmt::format("{} of them", items.size()));
-    for (std::size_t i = 0; i < items.size(); ++i) {
-      prefix_ = fmt::format("{}.{}.", name, i);
-      visit_one(items[i], *this);
-    }
-    prefix_.clear();
+    names_.list(name, items, visit_one, *this);
   }
 
  private:
-  void add(const char* name, std::string value) { out.push_back({prefix_ + name, value, {}}); }
+  void add(const char* name, std::string value) {
+    out.push_back({names_.of(name), std::move(value), {}});
+  }
 
   std::vector<ArrayInfo> infos_;
   std::size_t next_ = 0;
-  std::string prefix_;
+  Names names_;
 };
 
 class Collector {
  public:
-  std::vector<Tensor> out;
-  void operator()(const char*, const Tensor& tensor) { out.push_back(tensor); }
-  void operator()(const char*, const std::vector<Tensor>& tensors) {
-    out.insert(out.end(), tensors.begin(), tensors.end());
+  std::vector<std::pair<std::string, Tensor>> out;
+
+  void operator()(const char* name, const Tensor& tensor) {
+    out.emplace_back(names_.of(name), tensor);
   }
+  void operator()(const char* name, const std::vector<Tensor>& tensors) {
+    for (std::size_t i = 0; i < tensors.size(); ++i)
+      out.emplace_back(names_.of(fmt::format("{}.{}", name, i).c_str()), tensors[i]);
+  }
+  void operator()(const char* name, const std::string& text) { names_.met_text(name, text); }
   template <class T>
   void operator()(const char*, const T&) {}
-  void column(const char*, const std::vector<std::int32_t>& values) {
-    out.push_back(Tensor::from<std::int32_t>(values, length_of(values)));
+  void column(const char* name, const std::vector<std::int32_t>& values) {
+    out.emplace_back(names_.of(name), Tensor::from<std::int32_t>(values, length_of(values)));
   }
   template <class T, class F>
-  void list(const char*, const std::vector<T>& items, F&& visit_one) {
-    for (const T& item : items) visit_one(item, *this);
+  void list(const char* name, const std::vector<T>& items, F&& visit_one) {
+    names_.list(name, items, visit_one, *this);
   }
+
+ private:
+  Names names_;
 };
 
 }  // namespace
@@ -280,6 +306,12 @@ MessageHead take_head(ByteReader& bytes) {
   return head;
 }
 
+std::string to_string(const ArrayInfo& info) {
+  return info.state == ArrayInfo::State::kNone
+             ? "none"
+             : fmt::format("{} {}", name_of(info.dtype), info.shape.to_string());
+}
+
 std::string to_string(const MessageHead& head) {
   if (head.key.topic > actors::Topic::kNextToken || head.kind >= std::variant_size_v<Body>)
     return "no message";
@@ -313,7 +345,7 @@ Result<std::vector<ArrayInfo>> arrays_of(ByteReader bytes) {
   return std::move(decoder.infos());
 }
 
-std::vector<Tensor> tensors_of(const Message& message) {
+std::vector<std::pair<std::string, Tensor>> tensors_of(const Message& message) {
   Collector collector;
   std::visit([&collector](const auto& body) { visit_body(body, collector); }, message.body);
   return std::move(collector.out);

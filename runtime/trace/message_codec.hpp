@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "actors/message.hpp"
@@ -29,6 +30,9 @@ struct ArrayInfo {
   std::uint64_t digest = 0;
   friend bool operator==(const ArrayInfo&, const ArrayInfo&) = default;
 };
+
+/// "BF16 [4, 8]"
+[[nodiscard]] std::string to_string(const ArrayInfo& info);
 
 /// Met for each array while a message is encoded: gives the digest of its elements. `owner` is the
 /// tensor they belong to, null for an index column.
@@ -75,7 +79,9 @@ using ArraySource = std::function<Result<Tensor>(const ArrayInfo&)>;
 [[nodiscard]] Result<std::vector<Field>> fields(ByteReader bytes);
 /// Arrays alone, in the same order.
 [[nodiscard]] Result<std::vector<ArrayInfo>> arrays_of(ByteReader bytes);
-/// The arrays of a message at hand, in that order; index columns as tensors of their own.
-[[nodiscard]] std::vector<Tensor> tensors_of(const actors::Message& message);
+/// The arrays of a message at hand, in that order and with those names; index columns as tensors of
+/// their own.
+[[nodiscard]] std::vector<std::pair<std::string, Tensor>> tensors_of(
+    const actors::Message& message);
 
 }  // namespace sluice::trace

@@ -1,0 +1,145 @@
+// sluice replay: a recording run again and compared, one actor of it up to a message, or two
+// recordings compared.
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "runtime/cli/cli.hpp"
+#include "runtime/cli/config_options.hpp"
+#include "runtime/engine/replay.hpp"
+
+/// Called before the message that --until names, whether or not a debugger is there. Break here.
+extern "C" [[gnu::noinline]] void sluice_replay_stop(const char* message) {
+  asm volatile("" : : "r"(message) : "memory");
+}
+
+namespace sluice {
+namespace {
+
+using nlohmann::ordered_json;
+
+struct Arguments {
+  ConfigOptions config;
+  engine::ReplayOptions replay;
+  std::string directory, dump;
+  bool json = false;
+};
+
+bool has_debugger() {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with("TracerPid:")) return line.find_first_of("123456789") != std::string::npos;
+  return false;
+}
+
+// Under a debugger the replay goes on when its user says so.
+bool stop_here(const std::string& message) {
+  fmt::print(stderr, "stopped before {}\n", message);
+  sluice_replay_stop(message.c_str());
+  if (!has_debugger()) return false;
+  std::raise(SIGTRAP);
+  return true;
+}
+
+ordered_json to_json(const trace::Difference& d) {
+  return {{"actor", d.actor},
+          {"message", d.message},
+          {"receiver", d.receiver},
+          {"note", d.note},
+          {"field", d.field},
+          {"array", d.array},
+          {"element", d.element},
+          {"recorded", d.here},
+          {"replayed", d.there},
+          {"elements", d.elements},
+          {"elements_differ", d.elements_differ},
+          {"distance_max", d.distance_max}};
+}
+
+ordered_json to_json(const engine::ReplayReport& r) {
+  ordered_json out = {{"identical", !r.difference.has_value()},
+                      {"messages", r.progress.messages},
+                      {"tensors", r.progress.tensors},
+                      {"tasks", r.progress.tasks},
+                      {"steps", r.progress.steps},
+                      {"actors", r.actors},
+                      {"recorded_with", r.recording.kernel_set},
+                      {"replayed_with", r.kernel_set},
+                      {"closed", r.closed},
+                      {"bytes", r.bytes},
+                      {"stopped_before", r.stopped_before},
+                      {"dumped", r.dumped}};
+  if (r.difference) out["difference"] = to_json(*r.difference);
+  return out;
+}
+
+std::string to_text(const engine::ReplayReport& r, bool one_actor) {
+  std::string out = fmt::format("recorded {} with {}, replayed with {}\n", r.recording.started,
+                                r.recording.kernel_set, r.kernel_set);
+  if (one_actor) out += fmt::format("ran {}\n", fmt::join(r.actors, ", "));
+  if (!r.closed && r.stopped_before.empty() && !r.difference) {
+    out += fmt::format(
+        "the recording was not closed: it is followed to its last whole record, at "
+        "byte {}\n",
+        r.bytes);
+  }
+  if (r.difference && r.kernel_set != r.recording.kernel_set && r.recording.recipe != "fp32")
+    out += "in bf16, kernel sets have bits of their own: replay with the one that recorded\n";
+  for (const std::string& file : r.dumped) out += fmt::format("wrote {}\n", file);
+  const std::string counts = fmt::format("{} messages, {} tensors, {} steps begun",
+                                         r.progress.messages, r.progress.tensors, r.progress.steps);
+  if (r.difference) {
+    return out + fmt::format("different, after {} that are the same\n{}\n", counts,
+                             to_string(*r.difference, "recorded", "replayed"));
+  }
+  if (!r.stopped_before.empty()) out += fmt::format("stopped before {}\n", r.stopped_before);
+  return out + fmt::format("identical ({})\n", counts);
+}
+
+Result<int> replay(Arguments arguments) {
+  engine::ReplayOptions& options = arguments.replay;
+  options.directory = arguments.directory;
+  options.dump = arguments.dump;
+  options.sets = arguments.config.sets;
+  options.on_stop = stop_here;
+  if (isatty(STDERR_FILENO) != 0) {
+    options.on_step = [](const host::ReplayHost::Progress& p) {
+      fmt::print(stderr, "\r\x1b[Kstep {}, {} messages", p.steps, p.messages);
+    };
+  }
+  auto report = engine::replay(options);
+  if (options.on_step) fmt::print(stderr, "\r\x1b[K");
+  if (!report) return tl::unexpected(std::move(report).error());
+  fmt::print("{}", arguments.json ? to_json(*report).dump(1) + "\n"
+                                  : to_text(*report, !options.actor.empty()));
+  if (std::fflush(stdout) != 0) return failed("cannot write to standard output");
+  return report->difference ? 1 : 0;
+}
+
+}  // namespace
+
+void add_replay(CLI::App& app, CommandRun& run) {
+  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  auto* command = app.add_subcommand(
+      "replay", "Run a recording again and compare every message; exit code 1 where one differs");
+  command->add_option("recording", arguments->directory, "folder that sluice train --record wrote")
+      ->required();
+  auto* actor = command->add_option("--actor", arguments->replay.actor,
+                                    "run this actor alone, with whoever the log cannot replace");
+  auto* until = command->add_option("--until", arguments->replay.until,
+                                    "stop before this message to it, such as \"combine of step 3, "
+                                    "micro-batch 1, layer 2\" or #17; breaks under a debugger");
+  until->needs(actor);
+  command->add_option("--dump", arguments->dump, "then write its inputs and parameters here")
+      ->needs(until);
+  add_set_option(*command, arguments->config);
+  command->add_flag("--json", arguments->json, "as JSON");
+  command->callback([arguments, &run] { run = [arguments] { return replay(*arguments); }; });
+}
+
+}  // namespace sluice

@@ -1,0 +1,284 @@
+// Recordings of small training runs, run again: by other kernels, in part, and when one bit of what
+// a kernel computed was another.
+#include "runtime/engine/replay.hpp"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "runtime/engine/load.hpp"
+#include "runtime/engine/run_recording.hpp"
+#include "runtime/engine/settings.hpp"
+#include "runtime/store/safetensors.hpp"
+#include "runtime/trace/recorder.hpp"
+#include "tests/runtime/engine/training_support.hpp"
+#include "tests/support/temporary_folder.hpp"
+
+namespace sluice::engine {
+namespace {
+
+using actors::Message;
+using actors::Topic;
+using graph::ActorIndex;
+using testing::HasSubstr;
+using trace::Payloads;
+
+constexpr const char* kConfig = R"(
+[topology]
+pipeline_parallel_size = 2
+expert_parallel_size = 2
+[train]
+steps = 3
+sequence_length = 12
+micro_batch_size = 1
+global_batch_size = 3
+learning_rate = 0.01
+warmup_steps = 0
+seed = 5
+[device]
+threads = 1
+isa = "reference"
+)";
+
+// Changes one bit of the tensor in one message, as a kernel would that miscomputes it.
+struct Flip {
+  std::string actor;
+  actors::Key key{};
+};
+
+class Flipping final : public actors::Actor {
+ public:
+  Flipping(std::unique_ptr<actors::Actor> inner, actors::Key key)
+      : inner_(std::move(inner)), key_(key) {}
+  void on_message(actors::Context& context, Message message) override {
+    Gate gate(context, key_);
+    inner_->on_message(gate, std::move(message));
+  }
+  [[nodiscard]] bool idle() const override { return inner_->idle(); }
+
+ private:
+  class Gate final : public actors::Context {
+   public:
+    Gate(actors::Context& outer, actors::Key key) : outer_(outer), key_(key) {}
+    void send(ActorIndex to, Message message) override {
+      if (message.key == key_) {
+        const Tensor rows = std::get<actors::Combine>(message.body).sums.rows;
+        rows.bytes()[(2 * rows.shape()[1] + 7) * 4] ^= std::byte{1};
+      }
+      outer_.send(to, std::move(message));
+    }
+    void submit(actors::Task task) override { outer_.submit(std::move(task)); }
+    void set_timer(double seconds, std::uint64_t timer) override {
+      outer_.set_timer(seconds, timer);
+    }
+
+   private:
+    actors::Context& outer_;
+    actors::Key key_;
+  };
+
+  std::unique_ptr<actors::Actor> inner_;
+  actors::Key key_;
+};
+
+class FlippingHost final : public host::Host {
+ public:
+  FlippingHost(host::SimHost::Config config, std::optional<Flip> flip)
+      : sim_(std::move(config)), flip_(std::move(flip)) {}
+  void add(ActorIndex index, const graph::ActorPlan& place,
+           std::unique_ptr<actors::Actor> actor) override {
+    if (flip_ && place.name == flip_->actor)
+      actor = std::make_unique<Flipping>(std::move(actor), flip_->key);
+    sim_.add(index, place, std::move(actor));
+  }
+  Status start() override { return sim_.start(); }
+  void send(ActorIndex to, Message message) override { sim_.send(to, std::move(message)); }
+  Result<std::optional<Message>> receive_for(std::chrono::nanoseconds wait_max) override {
+    return sim_.receive_for(wait_max);
+  }
+  Status stop() override { return sim_.stop(); }
+
+ private:
+  host::SimHost sim_;
+  std::optional<Flip> flip_;
+};
+
+// Three training steps in virtual time.
+Status record(const std::filesystem::path& directory, Payloads payloads,
+              const std::vector<std::string>& sets = {}, std::uint64_t seed = 1,
+              std::optional<Flip> flip = {}) {
+  SLUICE_ASSIGN(const config::Config config, config::parse_config(kConfig, "test", sets));
+  const model::ModelConfig model = small_model();
+  SLUICE_ASSIGN(ClusterOptions options, cluster_options(config, model));
+  RandomReader reader(model.vocab_size);
+  options.reader = &reader;
+  trace::Recorder recorder;
+  options.host = [&](device::CpuDevice& device) {
+    host::SimHost::Config sim;
+    sim.seed = seed;
+    sim.compute = device.context();
+    sim.observer = &recorder;
+    return std::make_unique<FlippingHost>(std::move(sim), flip);
+  };
+  SLUICE_ASSIGN(const auto cluster, Cluster::create(options));
+  SLUICE_TRY(initialize_weights(*cluster, model, static_cast<std::uint64_t>(config.train.seed)));
+  trace::Recording recording = describe_run(config, model, {});
+  recording.payloads = payloads;
+  trace::set_plan(recording, cluster->plan());
+  SLUICE_TRY(recorder.begin(directory, recording));
+  SLUICE_TRY(cluster->start());
+  SLUICE_TRY(run_steps(*cluster, 0, config.train.steps));
+  SLUICE_TRY(cluster->stop());
+  return recorder.end();
+}
+
+class ReplayTest : public testing::Test {
+ protected:
+  [[nodiscard]] Result<ReplayReport> replay(std::vector<std::string> sets = {},
+                                            std::string actor = "", std::string until = "",
+                                            bool dump = false) const {
+    ReplayOptions options;
+    options.directory = folder_.path();
+    options.sets = std::move(sets);
+    options.actor = std::move(actor);
+    options.until = std::move(until);
+    if (dump) options.dump = folder_ / "dump";
+    return engine::replay(options);
+  }
+  static void expect_identical(const Result<ReplayReport>& report) {
+    ASSERT_TRUE(report) << report.error().message;
+    EXPECT_FALSE(report->difference) << to_string(*report->difference, "recorded", "replayed");
+    EXPECT_TRUE(report->closed);
+    EXPECT_GT(report->progress.messages, 100);
+  }
+  test::TemporaryFolder folder_;
+};
+
+TEST_F(ReplayTest, EveryKernelSetAndThreadCountGivesTheSame) {
+  ASSERT_TRUE(record(folder_.path(), Payloads::kNone));
+  for (const kernels::Isa isa : kernels::available_isas()) {
+    for (const char* threads : {"1", "3"}) {
+      const auto report = replay(
+          {fmt::format("device.isa={}", name_of(isa)), fmt::format("device.threads={}", threads)});
+      expect_identical(report);
+      EXPECT_EQ(report->kernel_set, name_of(isa));
+      EXPECT_EQ(report->progress.steps, 3);
+      EXPECT_EQ(report->actors.size(), 9U);  // all but source, checkpointer and channels
+    }
+  }
+}
+
+TEST_F(ReplayTest, BfloatIsTheSameOnItsOwnKernels) {
+  ASSERT_TRUE(
+      record(folder_.path(), Payloads::kNone, {"precision.recipe=bf16", "device.isa=auto"}));
+  expect_identical(replay());
+}
+
+TEST_F(ReplayTest, AFlippedBitOfAKernelIsNamed) {
+  const Flip flip{"experts 1.0", {2, 1, 3, Topic::kCombine, 0}};
+  ASSERT_TRUE(record(folder_.path(), Payloads::kAll, {}, 1, flip));
+  const auto report = replay();
+  ASSERT_TRUE(report) << report.error().message;
+  ASSERT_TRUE(report->difference);
+  const trace::Difference& d = *report->difference;
+  EXPECT_EQ(d.actor, "experts 1.0");
+  EXPECT_EQ(d.message, "combine of step 2, micro-batch 1, layer 3");
+  EXPECT_EQ(d.field, "sums.rows");
+  EXPECT_EQ(d.element, "[2, 7]");
+  EXPECT_EQ(d.elements_differ, 1);
+  EXPECT_NE(d.here, d.there);
+  EXPECT_LT(d.distance_max, 1e-6);  // the last bit of its mantissa
+  EXPECT_GT(report->progress.messages, 100);
+
+  // Alone, the actor shows it too; its neighbours, which computed on what it sent, do not.
+  EXPECT_TRUE(replay({}, "experts 1.0")->difference);
+  EXPECT_FALSE(replay({}, "experts 1.1")->difference);
+  EXPECT_FALSE(replay({}, "stage 1")->difference);
+}
+
+TEST_F(ReplayTest, WithoutElementsTheTensorIsNamed) {
+  ASSERT_TRUE(record(folder_.path(), Payloads::kNone, {}, 1,
+                     Flip{"experts 0.1", {1, 0, 2, Topic::kCombine, 1}}));
+  const auto report = replay();
+  ASSERT_TRUE(report && report->difference);
+  EXPECT_EQ(report->difference->actor, "experts 0.1");
+  EXPECT_EQ(report->difference->field, "sums.rows");
+  EXPECT_EQ(report->difference->element, "");
+  EXPECT_THAT(report->difference->here, HasSubstr("digest "));
+}
+
+// Who runs with an actor follows from what the log holds.
+TEST_F(ReplayTest, OneActorRunsWithThoseThatTheLogCannotReplace) {
+  ASSERT_TRUE(record(folder_.path(), Payloads::kAll));
+  auto report = replay({}, "stage 1");
+  expect_identical(report);
+  EXPECT_EQ(report->actors, std::vector<std::string>{"stage 1"});
+
+  ASSERT_TRUE(record(folder_.path(), Payloads::kBoundary));
+  report = replay({}, "stage 1");
+  expect_identical(report);
+  EXPECT_EQ(report->actors, (std::vector<std::string>{"stage 1", "experts 1.0", "experts 1.1"}));
+  EXPECT_EQ(replay({}, "sink")->actors, std::vector<std::string>{"sink"});
+
+  ASSERT_TRUE(record(folder_.path(), Payloads::kNone));
+  report = replay({}, "stage 1");
+  expect_identical(report);
+  EXPECT_EQ(report->actors.size(), 6U);  // both stages with their experts
+}
+
+TEST_F(ReplayTest, StopsBeforeAMessageAndWritesWhatIsThere) {
+  ASSERT_TRUE(record(folder_.path(), Payloads::kAll));
+  const auto report = replay({}, "stage 1", "combine of step 2, micro-batch 1, layer 3", true);
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_THAT(report->stopped_before,
+              HasSubstr("combine of step 2, micro-batch 1, layer 3 from experts 1."));
+  EXPECT_EQ(report->progress.steps, 2);
+  EXPECT_EQ(report->dumped.size(), 3U);
+
+  const auto message = store::SafetensorsFile::open(folder_ / "dump/message.safetensors");
+  ASSERT_TRUE(message) << message.error().message;
+  EXPECT_TRUE(message->contains("sums.rows"));
+  EXPECT_TRUE(message->contains("sums.token"));
+  const auto parameters = store::SafetensorsFile::open(folder_ / "dump/parameters.safetensors");
+  ASSERT_TRUE(parameters);
+  EXPECT_TRUE(parameters->contains("model.layers.3.self_attn.o_proj.weight"));
+  EXPECT_TRUE(parameters->contains("gradient.model.layers.3.self_attn.o_proj.weight"));
+  EXPECT_FALSE(parameters->contains("model.layers.0.self_attn.o_proj.weight"));
+  const auto inputs = store::SafetensorsFile::open(folder_ / "dump/inputs.safetensors");
+  ASSERT_TRUE(inputs);
+  EXPECT_TRUE(inputs->contains("activation of step 2, micro-batch 1 from stage 0: rows"));
+  EXPECT_FALSE(inputs->contains("activation of step 1, micro-batch 1 from stage 0: rows"));
+
+  // Where it is asked to go on, it does so to the end.
+  ReplayOptions options;
+  options.directory = folder_.path();
+  options.actor = "stage 1";
+  options.until = "#20";
+  std::string seen;
+  options.on_stop = [&seen](const std::string& at) {
+    seen = at;
+    return true;
+  };
+  const auto whole = engine::replay(options);
+  expect_identical(whole);
+  EXPECT_EQ(whole->stopped_before, seen);
+  EXPECT_NE(seen, "");
+}
+
+TEST_F(ReplayTest, WhatCannotBeIsSaid) {
+  ASSERT_TRUE(record(folder_.path(), Payloads::kNone));
+  const auto message = [&](auto&&... what) {
+    const auto report = replay(what...);
+    EXPECT_FALSE(report);
+    return report ? "" : report.error().message;
+  };
+  using Sets = std::vector<std::string>;
+  EXPECT_THAT(message(Sets{}, "stage 7"), HasSubstr("stage 0, experts 0.0"));
+  EXPECT_THAT(message(Sets{}, "source"), HasSubstr("works on files"));
+  EXPECT_THAT(message(Sets{}, "sink", "combine of step 1"), HasSubstr("got no message"));
+  EXPECT_THAT(message(Sets{}, "sink", "combine step"), HasSubstr("not understood"));
+  EXPECT_THAT(message(Sets{"train.seed=6"}), HasSubstr("train.seed"));
+  EXPECT_THAT(message(Sets{"topology.pipeline_parallel_size=1"}), HasSubstr("plan"));
+}
+
+}  // namespace
+}  // namespace sluice::engine
