@@ -19,8 +19,8 @@ struct Event {
 
 class Player {
  public:
-  Player(const Schedule& schedule, const PassTimes& times)
-      : schedule_(schedule), times_(times), ranks_(schedule.programs.size()) {
+  Player(const Schedule& schedule, const ActionTime& time, Ticks transfer)
+      : schedule_(schedule), time_(time), transfer_(transfer), ranks_(schedule.programs.size()) {
     for (const Route& route : schedule.placement.routes()) {
       first_.push_back(static_cast<std::int64_t>(ends_[0].size()));
       const std::size_t more = route.ranks.size() * static_cast<std::size_t>(route.micro_batches);
@@ -105,7 +105,7 @@ class Player {
           rank_of(rank).waits_for = event;
           return kNever;
         }
-        latest = std::max(latest, end + (holder_rank(event) == rank ? 0 : times_.transfer));
+        latest = std::max(latest, end + (holder_rank(event) == rank ? 0 : transfer_));
       }
     }
     return latest;
@@ -118,7 +118,7 @@ class Player {
       const Ticks arrived = arrival(rank, action);
       if (arrived == kNever) return;
       const Ticks start = std::max(state.free, arrived);
-      const Ticks duration = times_.of(action);
+      const Ticks duration = time_(rank, action);
       state.spans.push_back({start, start + duration});
       state.free = start + duration;
       state.busy += duration;
@@ -213,7 +213,8 @@ class Player {
   }
 
   const Schedule& schedule_;
-  const PassTimes& times_;
+  const ActionTime& time_;
+  Ticks transfer_;
   std::vector<Rank> ranks_;
   std::vector<std::int64_t> first_;         // by route, into ends_
   std::array<std::vector<Ticks>, 2> ends_;  // of F, and of B or I; by route, stage, micro-batch
@@ -223,7 +224,13 @@ class Player {
 }  // namespace
 
 Result<Timing> time_schedule(const Schedule& schedule, const PassTimes& times) {
-  return Player(schedule, times).play();
+  return time_schedule(
+      schedule, [&times](std::int32_t, const Action& action) { return times.of(action); },
+      times.transfer);
+}
+
+Result<Timing> time_schedule(const Schedule& schedule, const ActionTime& time, Ticks transfer) {
+  return Player(schedule, time, transfer).play();
 }
 
 }  // namespace sluice::graph

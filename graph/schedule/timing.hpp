@@ -1,6 +1,8 @@
 // When each pass of a schedule runs, if every rank does its program in order and as soon as it can.
 #pragma once
 
+#include <functional>
+
 #include "graph/schedule/schedule.hpp"
 
 namespace sluice::graph {
@@ -27,5 +29,11 @@ struct Timing {
 /// passes. Error: a schedule in which ranks wait for each other in a circle, or for a pass that
 /// never comes; it names them.
 [[nodiscard]] Result<Timing> time_schedule(const Schedule& schedule, const PassTimes& times);
+
+/// Of an action of a rank, not negative.
+using ActionTime = std::function<Ticks(std::int32_t rank, const Action& action)>;
+/// The same where actions of different ranks take different times.
+[[nodiscard]] Result<Timing> time_schedule(const Schedule& schedule, const ActionTime& time,
+                                           Ticks transfer);
 
 }  // namespace sluice::graph

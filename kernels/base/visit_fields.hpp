@@ -6,7 +6,7 @@
 //     visit(field("steps", steps).range(1, 1e9).doc("optimizer steps of the whole run"));
 //   }
 // Field types: bool, std::int64_t, double, std::string, std::optional of these,
-// std::vector<std::string>.
+// std::vector<std::string>, std::vector<std::int64_t> (the range is of each item).
 #pragma once
 
 #include <limits>

@@ -61,14 +61,17 @@ struct PrecisionSection {
   template <class V>
   void visit_fields(V&& visit) {
     visit(field("recipe", recipe)
-              .one_of({"fp32", "bf16"})
-              .doc("bf16: BF16 weights and activations, FP32 master weights, gradients and sums"));
+              .one_of({"fp32", "bf16", "fp8"})
+              .doc("bf16: BF16 weights and activations, FP32 master weights, gradients and sums; "
+                   "fp8: DeepSeek-V3's, simulated only"));
   }
 };
 
 struct TopologySection {
   std::int64_t pipeline_parallel_size = 1;
   std::int64_t expert_parallel_size = 1;
+  std::int64_t data_parallel_size = 1;
+  std::vector<std::int64_t> layers_per_stage;
 
   template <class V>
   void visit_fields(V&& visit) {
@@ -78,6 +81,12 @@ struct TopologySection {
     visit(field("expert_parallel_size", expert_parallel_size)
               .range(1, 1024)
               .doc("expert groups of a stage; divides the routed experts"));
+    visit(field("data_parallel_size", data_parallel_size)
+              .range(1, 65536)
+              .doc("pipelines with micro-batches of their own; above 1 simulated only"));
+    visit(field("layers_per_stage", layers_per_stage)
+              .range(1, 10000)
+              .doc("main layers of each stage, in order; empty: balanced"));
   }
 };
 

@@ -64,6 +64,10 @@ std::string toml_text(const std::vector<std::string>& value) {
   return line.size() <= kLineMax ? "[" + line + "]" : "[\n" + lines + "]";
 }
 
+std::string toml_text(const std::vector<std::int64_t>& value) {
+  return fmt::format("[{}]", fmt::join(value, ", "));
+}
+
 std::string nearest_name(std::string_view name, const std::vector<std::string>& names) {
   constexpr std::size_t kLongest = 100;  // a longer one is near to nothing
   if (name.empty() || name.size() > kLongest) return "";

@@ -39,6 +39,8 @@ template <class T>
     return "real";
   else if constexpr (std::is_same_v<Value, std::string>)
     return "string";
+  else if constexpr (std::is_same_v<Value, std::vector<std::int64_t>>)
+    return "list of integers";
   else
     return "list of strings";
 }
@@ -49,6 +51,7 @@ template <class T>
 [[nodiscard]] std::string toml_text(double value);
 [[nodiscard]] std::string toml_text(const std::string& value);
 [[nodiscard]] std::string toml_text(const std::vector<std::string>& value);
+[[nodiscard]] std::string toml_text(const std::vector<std::int64_t>& value);
 /// Empty where absent.
 template <class T>
 [[nodiscard]] std::string toml_text(const std::optional<T>& value) {

@@ -80,6 +80,17 @@ bool convert(const TomlValue& value, std::vector<std::string>& out) {
   return list != nullptr;
 }
 
+// An empty list is one of strings to the reader.
+bool convert(const TomlValue& value, std::vector<std::int64_t>& out) {
+  if (const auto* list = std::get_if<std::vector<std::string>>(&value)) {
+    out.clear();
+    return list->empty();
+  }
+  const auto* list = std::get_if<std::vector<std::int64_t>>(&value);
+  if (list != nullptr) out = *list;
+  return list != nullptr;
+}
+
 template <class T>
 bool convert(const TomlValue& value, std::optional<T>& out) {
   T inner{};
@@ -95,6 +106,9 @@ bool in_range(const Field<T>& limits, const Value& value) {
   } else if constexpr (std::is_same_v<Value, std::string>) {
     return limits.choices.empty() ||
            std::find(limits.choices.begin(), limits.choices.end(), value) != limits.choices.end();
+  } else if constexpr (std::is_same_v<Value, std::vector<std::int64_t>>) {
+    return std::all_of(value.begin(), value.end(),
+                       [&](std::int64_t item) { return in_range(limits, item); });
   } else if constexpr (std::is_arithmetic_v<Value> && !std::is_same_v<Value, bool>) {
     const auto number = static_cast<double>(value);
     return number >= limits.minimum && number <= limits.maximum && std::isfinite(number);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <exception>
+#include <optional>
 
 namespace sluice::config {
 namespace {
@@ -81,11 +82,25 @@ std::string type_name(const toml::node& node) {
   }
 }
 
+// Of integers where all are, and there is one.
+std::optional<std::vector<std::int64_t>> integers_of(const toml::array& array) {
+  std::vector<std::int64_t> integers;
+  for (const toml::node& item : array) {
+    const auto* integer = item.as_integer();
+    if (integer == nullptr) return std::nullopt;
+    integers.push_back(integer->get());
+  }
+  if (integers.empty()) return std::nullopt;
+  return integers;
+}
+
 TomlValue list_of(const toml::array& array) {
+  if (auto integers = integers_of(array)) return *std::move(integers);
   std::vector<std::string> strings;
   for (const toml::node& item : array) {
     const auto* text = item.as_string();
-    if (text == nullptr) return OtherValue{"array that holds more than strings"};
+    if (text == nullptr)
+      return OtherValue{"array that holds neither strings alone nor integers alone"};
     strings.push_back(text->get());
   }
   return strings;
@@ -157,8 +172,8 @@ Result<std::vector<Assignment>> read_toml(std::string_view text, std::string_vie
 }
 
 std::string_view type_of(const TomlValue& value) {
-  constexpr std::array<std::string_view, 6> kNames{"flag",   "integer",         "real",
-                                                   "string", "list of strings", "section"};
+  constexpr std::array<std::string_view, 7> kNames{
+      "flag", "integer", "real", "string", "list of strings", "list of integers", "section"};
   const auto* other = std::get_if<OtherValue>(&value);
   return other != nullptr ? std::string_view(other->type) : kNames[value.index()];
 }

@@ -18,7 +18,7 @@ struct OtherValue {
   std::string type;
 };
 using TomlValue = std::variant<bool, std::int64_t, double, std::string, std::vector<std::string>,
-                               EmptyTable, OtherValue>;
+                               std::vector<std::int64_t>, EmptyTable, OtherValue>;
 
 struct Assignment {
   std::string key;  ///< dotted: "train.steps"

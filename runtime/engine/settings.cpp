@@ -32,8 +32,31 @@ std::string kernel_set(const device::CpuDevice::Config& device, model::Recipe re
   return out;
 }
 
+namespace {
+
+// Keys that `sluice simulate` knows and a live run does not yet.
+Status check_live(const config::Config& config) {
+  if (config.precision.recipe == "fp8") {
+    return invalid_input("{} is fp8, which is simulated only; use fp32 or bf16",
+                         config.where("precision.recipe"));
+  }
+  if (config.topology.data_parallel_size > 1) {
+    return invalid_input("{} is {}; above 1 it is simulated only",
+                         config.where("topology.data_parallel_size"),
+                         config.topology.data_parallel_size);
+  }
+  if (!config.topology.layers_per_stage.empty()) {
+    return invalid_input("{} is simulated only; leave it out, stages are balanced",
+                         config.where("topology.layers_per_stage"));
+  }
+  return {};
+}
+
+}  // namespace
+
 Result<ClusterOptions> cluster_options(const config::Config& config,
                                        const model::ModelConfig& model) {
+  SLUICE_TRY(check_live(config));
   ClusterOptions out;
   out.model = model;
   out.recipe = config.precision.recipe == "bf16" ? model::Recipe::kBf16 : model::Recipe::kFp32;

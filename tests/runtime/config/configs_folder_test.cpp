@@ -20,13 +20,25 @@ std::vector<std::filesystem::path> files_of(const std::filesystem::path& folder,
   return files;
 }
 
+// A file may say where its values are from, in lines of their own that a dump does not have.
+std::string without_sources(const std::string& text) {
+  std::string out;
+  for (std::size_t at = 0; at < text.size();) {
+    const std::size_t end = std::min(text.find('\n', at), text.size() - 1) + 1;
+    const std::string line = text.substr(at, end - at);
+    if (!line.starts_with("# source: ")) out += line;
+    at = end;
+  }
+  return out;
+}
+
 TEST(ConfigsFolder, EveryFileIsItsOwnDump) {
   const auto files = files_of(SLUICE_CONFIGS, ".toml");
   EXPECT_FALSE(files.empty());
   for (const auto& file : files) {
     const auto config = load_config(file, {});
     ASSERT_TRUE(config) << config.error().message;
-    EXPECT_EQ(dump_toml(*config), test::read_file(file))
+    EXPECT_EQ(dump_toml(*config), without_sources(test::read_file(file)))
         << "regenerate it: sluice config dump " << file << " > " << file << ".new";
   }
 }

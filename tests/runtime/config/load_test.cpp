@@ -72,8 +72,8 @@ TEST(Config, WrongTypesAndRangesNameKeyAndLine) {
               HasSubstr("train.learning_rate is -inf"));
   EXPECT_THAT(message_of("[train]\nlearning_rate = true"),
               HasSubstr("must be of type real, not flag"));
-  EXPECT_THAT(message_of("[precision]\nrecipe = \"fp8\""),
-              HasSubstr("is \"fp8\", must be one of fp32 | bf16"));
+  EXPECT_THAT(message_of("[precision]\nrecipe = \"int4\""),
+              HasSubstr("is \"int4\", must be one of fp32 | bf16"));
   EXPECT_THAT(message_of("[data]\npaths = [1]"), HasSubstr("must be of type list of strings"));
   EXPECT_THAT(message_of("[model]\nhidden_size = 0"), HasSubstr("model.hidden_size is 0"));
   EXPECT_THAT(message_of("[model]\nmtp_depth = 65"),
@@ -144,6 +144,7 @@ void change(const Field<std::string>& f) {
       f.choices.empty() ? "a \"quoted\" \\ \n \x01 \x7f \xc3\xa9" : std::string(f.choices.back());
 }
 void change(const Field<std::vector<std::string>>& f) { f.value = {"x", "", "y z\t"}; }
+void change(const Field<std::vector<std::int64_t>>& f) { f.value = {4, 1, 10000}; }
 template <class T>
 void change(const Field<std::optional<T>>& f) {
   f.value = static_cast<T>(std::max(f.minimum, 1.0));

@@ -46,7 +46,9 @@ TEST(TomlReader, OtherTypesAreNamed) {
     return std::string(type_of(result->front().value));
   };
   EXPECT_EQ(type("2024-01-01"), "date");
-  EXPECT_EQ(type("[1, 2]"), "array that holds more than strings");
+  EXPECT_EQ(type("[1, 2]"), "list of integers");
+  EXPECT_EQ(type("[1, 2.5]"), "array that holds neither strings alone nor integers alone");
+  EXPECT_EQ(type("[1, 'a']"), "array that holds neither strings alone nor integers alone");
   EXPECT_EQ(type("[]"), "list of strings");
   EXPECT_EQ(type("nan"), "real");
 }
