@@ -12,6 +12,7 @@
 #include "runtime/cli/cli.hpp"
 #include "runtime/cli/config_options.hpp"
 #include "runtime/engine/replay.hpp"
+#include "runtime/trace/compare.hpp"
 
 /// Called before the message that --until names, whether or not a debugger is there. Break here.
 extern "C" [[gnu::noinline]] void sluice_replay_stop(const char* message) {
@@ -27,6 +28,7 @@ struct Arguments {
   ConfigOptions config;
   engine::ReplayOptions replay;
   std::string directory, dump;
+  std::vector<std::string> compare;
   bool json = false;
 };
 
@@ -101,7 +103,53 @@ std::string to_text(const engine::ReplayReport& r, bool one_actor) {
   return out + fmt::format("identical ({})\n", counts);
 }
 
+ordered_json to_json(const trace::Comparison& c) {
+  ordered_json out = {{"identical", !c.difference.has_value()},
+                      {"messages", c.messages},
+                      {"only_here", c.only_here},
+                      {"only_there", c.only_there},
+                      {"same_plan", c.here.plan_digest == c.there.plan_digest},
+                      {"kernels_here", c.here.kernel_set},
+                      {"kernels_there", c.there.kernel_set}};
+  if (c.difference) {
+    out["difference"] = to_json(*c.difference);
+    out["difference"].erase("recorded");
+    out["difference"].erase("replayed");
+    out["difference"]["here"] = c.difference->here;
+    out["difference"]["there"] = c.difference->there;
+  }
+  return out;
+}
+
+std::string to_text(const trace::Comparison& c, const std::string& here, const std::string& there) {
+  std::string out;
+  for (const auto& [name, recording] : {std::pair(&here, &c.here), std::pair(&there, &c.there)})
+    out +=
+        fmt::format("{}: recorded {} with {}\n", *name, recording->started, recording->kernel_set);
+  if (c.here.plan_digest != c.there.plan_digest)
+    out += "their plans differ: actors of the same names are compared\n";
+  if (c.difference) {
+    return out + fmt::format("different, after {} messages that are the same\n{}\n", c.messages,
+                             to_string(*c.difference, "in " + here, "in " + there));
+  }
+  return out + fmt::format("identical ({} messages in both, {} only in {}, {} only in {})\n",
+                           c.messages, c.only_here, here, c.only_there, there);
+}
+
+Result<int> compare(const Arguments& arguments) {
+  const std::string& here = arguments.compare[0];
+  const std::string& there = arguments.compare[1];
+  SLUICE_ASSIGN(const trace::Comparison comparison, trace::compare_recordings(here, there));
+  fmt::print(
+      "{}", arguments.json ? to_json(comparison).dump(1) + "\n" : to_text(comparison, here, there));
+  if (std::fflush(stdout) != 0) return failed("cannot write to standard output");
+  return comparison.difference ? 1 : 0;
+}
+
 Result<int> replay(Arguments arguments) {
+  if (!arguments.compare.empty()) return compare(arguments);
+  if (arguments.directory.empty())
+    return invalid_input("name a recording, or two with --compare (see sluice replay --help)");
   engine::ReplayOptions& options = arguments.replay;
   options.directory = arguments.directory;
   options.dump = arguments.dump;
@@ -127,8 +175,13 @@ void add_replay(CLI::App& app, CommandRun& run) {
   const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand(
       "replay", "Run a recording again and compare every message; exit code 1 where one differs");
-  command->add_option("recording", arguments->directory, "folder that sluice train --record wrote")
-      ->required();
+  auto* recording = command->add_option("recording", arguments->directory,
+                                        "folder that sluice train --record wrote");
+  command
+      ->add_option("--compare", arguments->compare,
+                   "two recordings: name the first message that differs between them")
+      ->expected(2)
+      ->excludes(recording);
   auto* actor = command->add_option("--actor", arguments->replay.actor,
                                     "run this actor alone, with whoever the log cannot replace");
   auto* until = command->add_option("--until", arguments->replay.until,

@@ -9,6 +9,7 @@
 #include "kernels/base/check.hpp"
 #include "kernels/base/digest.hpp"
 #include "runtime/host/observer.hpp"
+#include "runtime/trace/step_notes.hpp"
 #include "runtime/trace/tensor_digests.hpp"
 
 namespace sluice::host {
@@ -82,19 +83,9 @@ struct ReplayHost::State {
         trace::MessageHead{message.key, static_cast<std::uint32_t>(message.body.index())});
   }
 
-  // What a step's number means to people; nothing where it says itself.
-  [[nodiscard]] std::string note(const actors::Key& key) const {
-    const auto found = steps.find(key.step);
-    if (found == steps.end()) return "";
-    const actors::StepStart& start = found->second;
-    if (start.mode == actors::StepMode::kEvaluate)
-      return fmt::format("validation after {} steps", start.index);
-    return start.index + 1 == key.step ? "" : fmt::format("training step {}", start.index + 1);
-  }
-
   void differ(ActorIndex actor, Difference found, const actors::Key& key) {
     found.actor = name(actor);
-    found.note = note(key);
+    found.note = steps.of(key.step);
     difference = std::move(found);
   }
 
@@ -271,8 +262,7 @@ struct ReplayHost::State {
   }
 
   void note_step(const Message& message) {
-    if (const auto* start = std::get_if<actors::StepStart>(&message.body))
-      steps.insert_or_assign(start->step, *start);
+    if (const auto* start = std::get_if<actors::StepStart>(&message.body)) steps.met(*start);
   }
 
   void deliver() {
@@ -297,7 +287,7 @@ struct ReplayHost::State {
   std::map<ActorIndex, std::deque<Made>> made;
   std::map<std::pair<ActorIndex, ActorIndex>, std::deque<Message>> on_way;
   std::map<std::pair<ActorIndex, std::uint64_t>, Submitted> tasks;
-  std::map<std::int64_t, actors::StepStart> steps;
+  trace::StepNotes steps;
   std::optional<Next> next;  // a delivery that is about to happen
   std::optional<Difference> difference;
   Digester digester;
@@ -341,7 +331,7 @@ Result<ReplayHost::End> ReplayHost::run(trace::LogReader& log, trace::Elements& 
     }
     SLUICE_ASSIGN(const trace::Event event, trace::parse(*record));
     SLUICE_TRY(std::visit([&](const auto& e) { return state.take(e, elements); }, event));
-    state.progress.steps = static_cast<std::int64_t>(state.steps.size());
+    state.progress.steps = state.steps.count();
     if (!state.next || state.difference) continue;
     if (watch && !watch(state.next->to, state.next->delivered, state.next->message))
       return End::kStopped;

@@ -28,6 +28,11 @@ class LogReader {
   [[nodiscard]] Result<std::optional<Record>> next();
   /// Again from the first record.
   void rewind();
+  /// `offset` is that of a record.
+  void go_to(std::uint64_t offset) {
+    offset_ = offset;
+    closed_ = false;
+  }
   /// From now on contents of payloads are passed over, neither read nor checked.
   void skip_payloads() { skip_payloads_ = true; }
 

@@ -146,6 +146,19 @@ TEST_F(ReplayProgram, OneActorUpToAMessage) {
   EXPECT_EQ(replay("two").exit_code, 2);
 }
 
+TEST_F(ReplayProgram, ComparesTwoRecordings) {
+  record("one", {}, "all");
+  record("two", {"device.isa=reference"}, "all");
+  record("three", {"train.learning_rate=0.02"}, "all");
+  const ChildResult same = run_program({"replay", "--compare", recording("one"), recording("two")});
+  expect_identical(same);
+  const ChildResult other =
+      run_program({"replay", "--compare", recording("one"), recording("three")});
+  EXPECT_EQ(other.exit_code, 1) << describe(other);
+  EXPECT_THAT(other.out, HasSubstr("reducer: update of step 1"));
+  EXPECT_THAT(other.out, HasSubstr("differs in learning_rate"));
+}
+
 // A full disk ends the recording, not the run.
 TEST_F(ReplayProgram, AFullDiskEndsTheRecordingOnly) {
   ChildOptions options;

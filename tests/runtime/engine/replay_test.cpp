@@ -9,6 +9,7 @@
 #include "runtime/engine/run_recording.hpp"
 #include "runtime/engine/settings.hpp"
 #include "runtime/store/safetensors.hpp"
+#include "runtime/trace/compare.hpp"
 #include "runtime/trace/recorder.hpp"
 #include "tests/runtime/engine/training_support.hpp"
 #include "tests/support/temporary_folder.hpp"
@@ -262,6 +263,39 @@ TEST_F(ReplayTest, StopsBeforeAMessageAndWritesWhatIsThere) {
   expect_identical(whole);
   EXPECT_EQ(whole->stopped_before, seen);
   EXPECT_NE(seen, "");
+}
+
+// Two recordings of one run in other orders say the same; with a bit flipped in one, it is named.
+TEST_F(ReplayTest, RecordingsAreComparedWhateverTheOrder) {
+  ASSERT_TRUE(record(folder_ / "a", Payloads::kAll, {}, 1));
+  ASSERT_TRUE(record(folder_ / "b", Payloads::kAll, {"device.isa=auto", "train.steps=2"}, 99));
+  auto same = trace::compare_recordings(folder_ / "a", folder_ / "b");
+  ASSERT_TRUE(same) << same.error().message;
+  EXPECT_FALSE(same->difference) << to_string(*same->difference, "in a", "in b");
+  EXPECT_GT(same->messages, 200);
+  EXPECT_EQ(same->only_there, 0);
+  EXPECT_NEAR(static_cast<double>(same->only_here) / static_cast<double>(same->messages), 0.5,
+              0.02);
+
+  const Flip flip{"experts 1.0", {2, 1, 3, Topic::kCombine, 0}};
+  ASSERT_TRUE(record(folder_ / "b", Payloads::kAll, {}, 5, flip));
+  const auto flipped = trace::compare_recordings(folder_ / "a", folder_ / "b");
+  ASSERT_TRUE(flipped && flipped->difference);
+  EXPECT_EQ(flipped->difference->actor, "experts 1.0");
+  EXPECT_EQ(flipped->difference->receiver, "stage 1");
+  EXPECT_EQ(flipped->difference->message, "combine of step 2, micro-batch 1, layer 3");
+  EXPECT_EQ(flipped->difference->element, "[2, 7]");
+  EXPECT_EQ(flipped->difference->elements_differ, 1);
+}
+
+// In another layout actors of the same name still say some of the same.
+TEST_F(ReplayTest, RecordingsOfOtherPlansAreCompared) {
+  ASSERT_TRUE(record(folder_ / "a", Payloads::kNone));
+  ASSERT_TRUE(record(folder_ / "b", Payloads::kNone, {"topology.expert_parallel_size=4"}));
+  const auto other = trace::compare_recordings(folder_ / "a", folder_ / "b");
+  ASSERT_TRUE(other) << other.error().message;
+  EXPECT_NE(other->here.plan_digest, other->there.plan_digest);
+  EXPECT_GT(other->messages, 20);
 }
 
 TEST_F(ReplayTest, WhatCannotBeIsSaid) {
