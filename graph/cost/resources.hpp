@@ -12,6 +12,7 @@ struct Memory {
   double optimizer = 0;    ///< the rank's share: FP32 master weights, two BF16 moments
   double activations = 0;  ///< at the program's peak
   [[nodiscard]] double total() const { return weights + gradients + optimizer + activations; }
+  friend bool operator==(const Memory&, const Memory&) = default;
 };
 
 [[nodiscard]] Memory memory_of(const Job& job, const graph::Schedule& schedule,

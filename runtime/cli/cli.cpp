@@ -11,8 +11,8 @@ namespace sluice {
 namespace {
 
 constexpr AddCommand* kCommands[] = {
-    add_bench, add_config, add_generate, add_metrics,  add_plan,
-    add_probe, add_replay, add_schedule, add_tokenize, add_train,
+    add_bench,  add_config,   add_generate, add_metrics,  add_plan,  add_probe,
+    add_replay, add_schedule, add_simulate, add_tokenize, add_train,
 };
 
 int report(const Error& error) {

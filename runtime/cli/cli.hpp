@@ -26,6 +26,7 @@ AddCommand add_plan;
 AddCommand add_probe;
 AddCommand add_replay;
 AddCommand add_schedule;
+AddCommand add_simulate;
 AddCommand add_tokenize;
 AddCommand add_train;
 

@@ -1,0 +1,143 @@
+// sluice simulate as a program: V3 on H800, other systems, and what it says to bad input.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "tests/runtime/cli/program.hpp"
+
+namespace sluice::test {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::Not;
+using Arguments = std::vector<std::string>;
+
+const std::string kV3 = SLUICE_CONFIGS "/deepseek_v3.toml";
+const std::string kH800 = SLUICE_CONFIGS "/hardware/h800.toml";
+
+ChildResult simulate(Arguments arguments) {
+  arguments.insert(arguments.begin(), "simulate");
+  return run_program(arguments);
+}
+std::string output_of(const Arguments& arguments) {
+  const ChildResult result = simulate(arguments);
+  EXPECT_EQ(result.exit_code, 0) << describe(result);
+  return result.out;
+}
+json json_of(Arguments arguments) {
+  arguments.emplace_back("--json");
+  return json::parse(output_of(arguments));
+}
+std::string refusal_of(const Arguments& arguments) {
+  const ChildResult result = simulate(arguments);
+  EXPECT_EQ(result.exit_code, 2) << describe(result);
+  EXPECT_EQ(result.out, "");
+  return result.error;
+}
+
+TEST(SimulateCommand, DeepSeekV3WithinTheBars) {
+  const auto start = std::chrono::steady_clock::now();
+  const json out = json_of({kV3, "--hardware", kH800});
+  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  const json passes = {{"1F", 23}, {"1B", 23}, {"1W", 15}, {"1F1B", 97}};
+  EXPECT_EQ(out["passes"], passes);
+  const auto error = [&](const char* part) {
+    return std::abs(out["error"]["parts"][part].get<double>());
+  };
+  EXPECT_LT(std::abs(out["error"]["step_s"].get<double>()), 0.11);
+  EXPECT_LT(error("1F"), 0.10);
+  EXPECT_LT(error("1B"), 0.10);
+  EXPECT_LT(error("1W"), 0.10);
+  EXPECT_LT(error("bubble"), 0.20);
+  EXPECT_LT(error("optimizer"), 0.25);
+  const auto pace = [](const json& parts) {
+    return parts["1F1B"].get<double>() + parts["bubble"].get<double>();
+  };
+  EXPECT_NEAR(pace(out["parts"]) / pace(out["published"]["parts"]), 1, 0.12);
+  double sum = 0;
+  for (const json& part : out["parts"]) sum += part.get<double>();
+  EXPECT_NEAR(sum, out["step_s"].get<double>(), 1e-6);
+  EXPECT_EQ(out["memory"].size(), 16u);
+  EXPECT_EQ(out["gpus"], 2048);
+}
+
+TEST(SimulateCommand, SaysWhatItAssumedAndFolded) {
+  EXPECT_THAT(output_of({kV3, "--hardware", kH800}),
+              AllOf(HasSubstr("balanced routing assumed"),
+                    HasSubstr("128 equal pipelines folded into one, and the 64 ranks")));
+  const std::string loaded = output_of({kV3, "--hardware", kH800, "--expert-load", "1.25"});
+  EXPECT_THAT(loaded, Not(HasSubstr("balanced routing assumed")));
+  EXPECT_THAT(loaded, HasSubstr("1.25 times the mean"));
+}
+
+TEST(SimulateCommand, RowsOfAnyRank) {
+  const json rank3 = json_of({kV3, "--hardware", kH800, "--rows", "rank=3"});
+  EXPECT_EQ(rank3["passes"]["1F"], 20);
+  EXPECT_EQ(rank3["step_s"], json_of({kV3, "--hardware", kH800})["step_s"]);
+  for (const char* rows : {"rank=16", "rank=-1", "rank=", "3", "rank=3x"}) {
+    EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--rows", rows}),
+                HasSubstr("write rank=R with a pipeline rank from 0 to 15"));
+  }
+}
+
+TEST(SimulateCommand, PublishedFiguresOnlyForTheJobTheyAreOf) {
+  EXPECT_TRUE(
+      json_of({kV3, "--hardware", kH800, "--set", "train.global_batch_size=30720"})["published"]
+          .is_null());
+  EXPECT_TRUE(json_of({kV3, "--hardware", kH800, "--set", "model.num_hidden_layers=60", "--set",
+                       "topology.layers_per_stage=[]"})["error"]
+                  .is_null());
+  EXPECT_FALSE(json_of({kV3, "--hardware", kH800, "--rates", "cutlass"})["published"].is_null());
+}
+
+TEST(SimulateCommand, AnotherSystemIsAConfigAway) {
+  const json out =
+      json_of({kV3, "--hardware", kH800, "--set", "precision.recipe=bf16", "--set",
+               "topology.expert_parallel_size=8", "--set", "schedule.name=zb1p", "--set",
+               "topology.layers_per_stage=[]", "--set", "topology.pipeline_parallel_size=8",
+               "--set", "model.num_hidden_layers=24", "--set", "model.n_routed_experts=64"});
+  EXPECT_GT(out["step_s"].get<double>(), 1);
+  EXPECT_EQ(out["passes"]["1F1B"], 0);
+  EXPECT_EQ(out["memory"].size(), 8u);
+}
+
+TEST(SimulateCommand, WhatIfs) {
+  const json out = json_of({kV3, "--hardware", kH800, "--what-if"});
+  EXPECT_GE(out["what_if"].size(), 8u);
+  EXPECT_EQ(out["what_if"][0]["step_s"], out["step_s"]);
+  for (const json& what_if : out["what_if"]) {
+    const bool fewer_left = what_if["name"] == "32 SMs for communication";
+    if (fewer_left) {
+      EXPECT_GT(what_if["step_s"], out["step_s"]);
+    } else {
+      EXPECT_LE(what_if["step_s"], out["step_s"]);
+    }
+  }
+}
+
+TEST(SimulateCommand, BadInput) {
+  EXPECT_THAT(refusal_of({kV3}), HasSubstr("--hardware is required"));
+  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--rates", "guess"}),
+              HasSubstr("there are cutlass, deepgemm, trace"));
+  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--expert-load", "0.5"}),
+              HasSubstr("expert load 0.5"));
+  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--set", "topology.expert_parallel_size=6"}),
+              HasSubstr("6, which does not divide the model's 256"));
+  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--set", "precision.recipe=fp32"}),
+              HasSubstr("use bf16 or fp8"));
+  EXPECT_THAT(refusal_of({SLUICE_CONFIGS "/quickstart.toml", "--hardware", kH800}),
+              HasSubstr("precision.recipe is fp32"));
+}
+
+// A live run cannot do all that can be simulated.
+TEST(SimulateCommand, WhatIsSimulatedOnlyIsRefusedByOthers) {
+  const ChildResult plan = run_program({"plan", kV3});
+  EXPECT_EQ(plan.exit_code, 2);
+  EXPECT_THAT(plan.error, HasSubstr("precision.recipe is fp8, which is simulated only"));
+}
+
+}  // namespace
+}  // namespace sluice::test
