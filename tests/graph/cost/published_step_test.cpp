@@ -88,6 +88,7 @@ TEST(PublishedStep, OtherSplitsOfTheEdgesFail) {
   };
   EXPECT_LT(worst(4, 1), 0.10);
   EXPECT_GT(worst(3, 2), 0.10);
+  EXPECT_GT(worst(5, 0), 0.10);
 }
 
 TEST(PublishedStep, RowsAndOptimizerAreTheStep) {

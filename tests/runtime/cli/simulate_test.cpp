@@ -1,4 +1,5 @@
 // sluice simulate as a program: V3 on H800, other systems, and what it says to bad input.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -102,6 +103,40 @@ TEST(SimulateCommand, AnotherSystemIsAConfigAway) {
   EXPECT_GT(out["step_s"].get<double>(), 1);
   EXPECT_EQ(out["passes"]["1F1B"], 0);
   EXPECT_EQ(out["memory"].size(), 8u);
+}
+
+// The cells of a row of the first table of docs/simulation.md.
+std::vector<std::string> documented(const std::string& part) {
+  const std::string text = read_file(SLUICE_CONFIGS "/../docs/simulation.md");
+  const std::string begin = "\n| " + part + " |";
+  std::size_t at = text.find(begin);
+  if (at == std::string::npos) return {};
+  at += begin.size();
+  std::vector<std::string> cells;
+  for (const std::size_t end = text.find('\n', at); at < end;) {
+    const std::size_t bar = text.find('|', at);
+    cells.push_back(text.substr(at + 1, bar - at - 2));
+    at = bar + 1;
+  }
+  return cells;
+}
+
+TEST(SimulateCommand, TheDocumentedTableIsWhatItPrints) {
+  constexpr const char* kParts[] = {"1F", "bubble", "1B", "1W", "1F1B", "optimizer"};
+  const std::string rates[] = {"trace", "deepgemm", "cutlass"};
+  for (std::size_t column = 0; column < 3; ++column) {
+    const json out = json_of({kV3, "--hardware", kH800, "--rates", rates[column]});
+    const auto shown = [](const json& error) {
+      return fmt::format("{:+.1f} %", error.get<double>() * 100);
+    };
+    for (const char* part : kParts) {
+      const auto cells = documented(part);
+      ASSERT_EQ(cells.size(), 5u) << part;
+      EXPECT_EQ(cells[column + 1], shown(out["error"]["parts"][part])) << part;
+    }
+    EXPECT_EQ(documented("step")[column + 1], shown(out["error"]["step_s"]));
+    EXPECT_EQ(documented("tokens a day")[column + 1], shown(out["error"]["tokens_per_day"]));
+  }
 }
 
 TEST(SimulateCommand, WhatIfs) {
