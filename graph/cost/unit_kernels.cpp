@@ -285,7 +285,7 @@ double copies_of_token(const Job& job, double gpus_per_node) {
   const auto top = real(job.model.num_experts_per_tok);
   const double ranks = job.expert_parallel_size;
   if (ranks <= gpus_per_node) return ranks * (1 - std::pow(1 - 1 / ranks, top));
-  const double nodes = ranks / gpus_per_node;
+  const double nodes = std::ceil(ranks / gpus_per_node);
   const double nodes_per_group = std::max(1.0, nodes / real(job.model.n_group));
   return std::min({nodes, top, real(job.model.topk_group) * nodes_per_group});
 }

@@ -175,7 +175,12 @@ Status parse_device(std::string_view toml, std::string_view name, HardwareFile& 
   Reader reader(name, quantities_of(out.hardware), out.sources);
   reader.text("device.name", out.hardware.name);
   reader.text("rates", default_rates);
-  return reader.read(toml);
+  SLUICE_TRY(reader.read(toml));
+  if (out.hardware.communication_sms >= out.hardware.sms) {
+    return invalid_input("{}: device.communication_sms {} leaves none of device.sms {}", name,
+                         out.hardware.communication_sms, out.hardware.sms);
+  }
+  return {};
 }
 
 Status parse_rates(std::string_view toml, std::string_view name, HardwareFile& out) {

@@ -78,6 +78,8 @@ TEST(UnitKernels, CopiesOfATokenByLayout) {
   EXPECT_EQ(copies_of_token(job, 8), 2);
   job.expert_parallel_size = 128;  // two nodes for each of the eight groups
   EXPECT_EQ(copies_of_token(job, 8), 8);
+  job.expert_parallel_size = 12;  // one and a half
+  EXPECT_EQ(copies_of_token(job, 8), 2);
   job.expert_parallel_size = 8;
   EXPECT_GT(copies_of_token(job, 8), 5);
   EXPECT_LT(copies_of_token(job, 8), 5.5);

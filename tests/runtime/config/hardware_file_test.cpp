@@ -76,6 +76,8 @@ TEST(HardwareFile, ProblemsSayFileAndLine) {
               HasSubstr("device.sms is missing; add device.sms = { value"));
   EXPECT_THAT(problem_of("[device]\nsms = { value = 4, unit = \"SMs\" }\n"),
               HasSubstr("box.toml:2: device.sms has no source"));
+  EXPECT_THAT(problem_of(replaced(device_text(), "value = 20", "value = 132")),
+              HasSubstr("device.communication_sms 132 leaves none of device.sms 132"));
   EXPECT_THAT(problem_of("[device"), HasSubstr("box.toml:1"));
 }
 
