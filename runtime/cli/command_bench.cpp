@@ -49,6 +49,10 @@ Result<std::vector<bench::GemmTask>> gemm_tasks(const Arguments& arguments) {
 
 Result<int> bench_gemm(const Arguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
+  if (config.precision.recipe == "fp8") {
+    return invalid_input("{} is fp8, which is simulated only; use fp32 or bf16",
+                         config.where("precision.recipe"));
+  }
   SLUICE_ASSIGN(const device::CpuDevice::Config device_config, engine::device_config(config));
   SLUICE_ASSIGN(const std::vector<bench::GemmTask> tasks, gemm_tasks(arguments));
   device::CpuDevice device(device_config);

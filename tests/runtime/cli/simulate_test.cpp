@@ -172,6 +172,9 @@ TEST(SimulateCommand, WhatIsSimulatedOnlyIsRefusedByOthers) {
   const ChildResult plan = run_program({"plan", kV3});
   EXPECT_EQ(plan.exit_code, 2);
   EXPECT_THAT(plan.error, HasSubstr("precision.recipe is fp8, which is simulated only"));
+  const ChildResult bench = run_program({"bench", "gemm", "--set", "precision.recipe=fp8"});
+  EXPECT_EQ(bench.exit_code, 2);
+  EXPECT_THAT(bench.error, HasSubstr("fp8, which is simulated only"));
 }
 
 }  // namespace
