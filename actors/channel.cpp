@@ -17,10 +17,7 @@ void Channel::on_message(Context& context, Message message) {
     in_flight_ -= credit->count;
     returned_ += credit->count;
     SLUICE_CHECK_GE(in_flight_, 0);
-    if (returned_ >= batch_) {
-      context.send(config_.from, {{}, config_.self, kNoActor, Credit{returned_}});
-      returned_ = 0;
-    }
+    give_back(context);
     return;
   }
   SLUICE_CHECK_EQ(message.from, config_.from);
@@ -30,6 +27,14 @@ void Channel::on_message(Context& context, Message message) {
                config_.self);
   message.via = config_.self;
   context.send(config_.to, std::move(message));
+  give_back(context);
+}
+
+void Channel::give_back(Context& context) {
+  const bool sender_has_none = in_flight_ + returned_ == config_.credits;
+  if (returned_ == 0 || (returned_ < batch_ && !sender_has_none)) return;
+  context.send(config_.from, {{}, config_.self, kNoActor, Credit{returned_}});
+  returned_ = 0;
 }
 
 }  // namespace sluice::actors

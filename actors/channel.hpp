@@ -7,8 +7,8 @@
 namespace sluice::actors {
 
 /// Forwards messages to the receiver and credits back to the sender. Credits return in batches of
-/// half the window, so that a busy channel costs little more than its messages; a sender that waits
-/// is never kept waiting by that, since a window with nothing in flight is always whole.
+/// half the window, so that a busy channel costs little more than its messages; at once to a sender
+/// that has none left.
 class Channel final : public Actor {
  public:
   struct Config {
@@ -26,6 +26,8 @@ class Channel final : public Actor {
   [[nodiscard]] std::int32_t in_flight_max() const { return in_flight_max_; }
 
  private:
+  void give_back(Context& context);
+
   Config config_;
   std::int32_t batch_;          // credits that are returned together
   std::int32_t in_flight_ = 0;  // sent, credit not back from the receiver

@@ -154,9 +154,9 @@ void FlowActor::Turnstile::pass(FlowActor& actor) {
   waiting_.erase(found);
 }
 
-void FlowActor::Turnstile::reset() {
+void FlowActor::Turnstile::reset(std::int32_t first) {
   SLUICE_CHECK(waiting_.empty());
-  next_ = 0;
+  next_ = first;
 }
 
 }  // namespace sluice::actors

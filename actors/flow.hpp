@@ -204,14 +204,14 @@ class FlowActor : public Actor {
     std::deque<std::coroutine_handle<>> waiting_;
   };
 
-  /// Lets flows pass in the order 0, 1, 2, ...: keeps sums in micro-batch order whatever runs
-  /// ahead.
+  /// Lets flows pass in the order 0, 1, 2, ..., or from another number on: keeps sums in
+  /// micro-batch order whatever runs ahead.
   class Turnstile {
    public:
     [[nodiscard]] auto turn(std::int32_t index) { return Awaiter{this, index}; }
     /// The flow whose turn it was has done what had to be in order.
     void pass(FlowActor& actor);
-    void reset();
+    void reset(std::int32_t first = 0);
 
    private:
     struct Awaiter {

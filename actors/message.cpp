@@ -16,18 +16,20 @@ struct TopicText {
   bool has_layer = false;
 };
 
-constexpr std::array<TopicText, 21> kTopics{{
+constexpr std::array<TopicText, 23> kTopics{{
     {"control"},
     {"tokens", true},
     {"targets", true},
-    {"activation", true},
-    {"gradient", true},
+    {"activation", true, true},
+    {"gradient", true, true},
     {"embedding", true},
     {"embedding gradient", true},
     {"dispatch", true, true},
     {"combine", true, true},
     {"dispatch gradient", true, true},
     {"combine gradient", true, true},
+    {"dispatch weights", true, true},
+    {"gradient share", false, true},
     {"loss", true},
     {"balance", true, true},
     {"squares"},
@@ -53,6 +55,8 @@ constexpr std::array<std::string_view, std::variant_size_v<Body>> kBodies{"nothi
                                                                           "Combine",
                                                                           "DispatchGradient",
                                                                           "CombineGradient",
+                                                                          "DispatchWeights",
+                                                                          "GradientShare",
                                                                           "StepStart",
                                                                           "LossPart",
                                                                           "BalancePart",

@@ -35,6 +35,8 @@ enum class Topic : std::uint8_t {
   kCombine,
   kDispatchGradient,
   kCombineGradient,
+  kDispatchWeights,  ///< an expert group may add its weight gradients now
+  kGradientShare,
   // Direct: small, or bounded by the protocol of a step.
   kLoss,
   kBalance,
@@ -53,7 +55,7 @@ enum class Topic : std::uint8_t {
 struct Key {
   std::int64_t step = 0;
   std::int32_t micro_batch = 0;
-  std::int32_t layer = 0;
+  std::int32_t layer = 0;  ///< between stages: the layer of the receiver that it enters
   Topic topic = Topic::kControl;
   std::int32_t part = 0;  ///< who of several: expert rank, or the sender's index
   friend auto operator<=>(const Key&, const Key&) = default;
@@ -104,17 +106,30 @@ struct EmbeddingRows {
 struct Dispatch {
   Tensor normed;
   model::Routing routing;
-  bool keep = false;  ///< a backward pass follows
+  bool keep = false;          ///< a backward pass follows
+  std::int32_t priority = 0;  ///< of the pass, for the group's tasks
 };
 /// An expert group's sums along the aligned subtrees it owns.
 struct Combine {
   kernels::TreePartial sums;
 };
 struct DispatchGradient {
-  Tensor dy;  ///< [T, H]
+  Tensor dy;                          ///< [T, H]
+  std::int32_t priority = 0;          ///< of the pass, for the group's tasks
+  std::int32_t weights_priority = 0;  ///< of its weight gradients
+  bool weights_later = false;         ///< they wait for DispatchWeights
 };
 struct CombineGradient {
   model::ExpertGradients gradients;
+};
+/// A weight pass has come to this layer.
+struct DispatchWeights {
+  std::int32_t priority = 0;
+};
+/// What an owner summed over its micro-batches, to another holder of the same weights.
+struct GradientShare {
+  std::vector<Tensor> gradients;     ///< in order of the parameters
+  std::vector<std::int64_t> counts;  ///< expert loads; of experts, whether a token reached each
 };
 
 // ---- Steps
@@ -271,10 +286,11 @@ struct Logits {
 
 using Body =
     std::variant<std::monostate, TaskDone, TimerFired, Credit, Tokens, Hidden, EmbeddingRows,
-                 Dispatch, Combine, DispatchGradient, CombineGradient, StepStart, LossPart,
-                 BalancePart, Observed, GradientSquares, ApplyUpdate, OwnerDone, StepReport,
-                 SnapshotRequest, SnapshotPart, CheckpointBegun, CheckpointWritten, RunTraining,
-                 RunStep, Stop, Idle, Failure, GenerateRequest, NextToken, Logits>;
+                 Dispatch, Combine, DispatchGradient, CombineGradient, DispatchWeights,
+                 GradientShare, StepStart, LossPart, BalancePart, Observed, GradientSquares,
+                 ApplyUpdate, OwnerDone, StepReport, SnapshotRequest, SnapshotPart, CheckpointBegun,
+                 CheckpointWritten, RunTraining, RunStep, Stop, Idle, Failure, GenerateRequest,
+                 NextToken, Logits>;
 
 struct Message {
   Key key{};

@@ -61,6 +61,7 @@ void visit_body(B& body, V&& visit) {
   visit("routing.experts", body.routing.experts);
   visit("routing.weights", body.routing.weights);
   visit("keep", body.keep);
+  visit("priority", body.priority);
 }
 template <FieldsOf<Combine> B, class V>
 void visit_body(B& body, V&& visit) {
@@ -72,6 +73,18 @@ void visit_body(B& body, V&& visit) {
 template <FieldsOf<DispatchGradient> B, class V>
 void visit_body(B& body, V&& visit) {
   visit("dy", body.dy);
+  visit("priority", body.priority);
+  visit("weights_priority", body.weights_priority);
+  visit("weights_later", body.weights_later);
+}
+template <FieldsOf<DispatchWeights> B, class V>
+void visit_body(B& body, V&& visit) {
+  visit("priority", body.priority);
+}
+template <FieldsOf<GradientShare> B, class V>
+void visit_body(B& body, V&& visit) {
+  visit("gradients", body.gradients);
+  visit("counts", body.counts);
 }
 template <FieldsOf<CombineGradient> B, class V>
 void visit_body(B& body, V&& visit) {

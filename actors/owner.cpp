@@ -15,7 +15,7 @@ using kernels::ComputeContext;
 GradientSquares squares(const ComputeContext& context, const model::ParameterSet& parameters) {
   GradientSquares out;
   for (const model::Parameter& p : parameters.all()) {
-    if (p.gradient.empty()) continue;
+    if (p.gradient.empty() || p.is_replica) continue;
     out.entries.push_back({p.name, kernels::sum_of_squares(context, p.gradient.values<float>())});
   }
   return out;
@@ -33,6 +33,7 @@ std::vector<ParameterState> copy_state(const ComputeContext& context,
                                        SnapshotPurpose purpose) {
   std::vector<ParameterState> out;
   for (const model::Parameter& p : parameters.all()) {
+    if (p.is_replica) continue;
     ParameterState state{p.name, p.kind, copy(context, p.master), {}, {}, {}, 0};
     if (purpose == SnapshotPurpose::kProbe) {
       state.gradient = copy(context, p.gradient);
@@ -76,7 +77,48 @@ void Owner::on_control(Message message) {
   }
 }
 
+// All holders go through what they share in the same order, so nobody waits for a later one.
+Async<Done> Owner::exchange(StepStart start) {
+  for (Sum* sum : sums()) {
+    if (!sum->chunk().other_holders.empty()) co_await exchange(start, sum);
+  }
+  co_return Done{};
+}
+
+Async<Done> Owner::exchange(StepStart start, Sum* sum) {
+  const graph::ChunkPlan& chunk = sum->chunk();
+  const std::vector<std::int32_t> others = chunk.other_holders;
+  const TaskSpec copy_task{.name = "share gradients", .key = {start.step, 0, sum->id()}};
+  std::vector<std::vector<Tensor>> routes(others.size() + 1);
+  const auto own = static_cast<std::size_t>(chunk.route);
+  routes[own] = co_await run(copy_task, [&](const ComputeContext& c) { return sum->copy(c); });
+  std::vector<std::int64_t> counts = counts_of(*sum);
+  for (const std::int32_t rank : others) {
+    const Key key{start.step, 0, sum->id(), Topic::kGradientShare, chunk.route};
+    Message share = make_message(key, GradientShare{routes[own], counts});
+    co_await send(channel(peer(rank), graph::ChannelRole::kGradientShare), share);
+  }
+  for (std::size_t route = 0; route < routes.size(); ++route) {
+    if (route == own) continue;
+    const Key key{start.step, 0, sum->id(), Topic::kGradientShare,
+                  static_cast<std::int32_t>(route)};
+    Message message = co_await receive(key);
+    GradientShare& share = std::get<GradientShare>(message.body);
+    routes[route] = std::move(share.gradients);
+    SLUICE_CHECK_EQ(share.counts.size(), counts.size());
+    for (std::size_t i = 0; i < counts.size(); ++i) counts[i] += share.counts[i];
+  }
+  take_counts(*sum, counts);
+  const TaskSpec sum_task{.name = "sum gradients", .key = {start.step, 0, sum->id()}};
+  co_await run(sum_task, [&](const ComputeContext& c) { sum->take(c, routes); });
+  co_return Done{};
+}
+
 Async<Done> Owner::finish_step(StepStart start) {
+  if (start.mode == StepMode::kTrain || start.mode == StepMode::kGradient) {
+    co_await exchange(start);
+    for (Sum* sum : sums()) sum->begin();
+  }
   if (start.mode == StepMode::kTrain) {
     const TaskSpec norm_task{.name = "gradient norm", .key = {start.step}};
     GradientSquares sums = co_await run(

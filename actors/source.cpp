@@ -9,15 +9,17 @@ using kernels::ComputeContext;
 
 Source::Source(const Config& config) : FlowActor(config.plan->source), config_(config) {
   for (const graph::ChannelPlan& c : config.plan->channels) {
-    if (c.from != self()) continue;
-    open_channel(c.actor, c.credits);
-    (c.role == graph::ChannelRole::kTokens ? inputs_ : targets_) = c.actor;
+    if (c.from == self()) open_channel(c.actor, c.credits);
   }
 }
 
 void Source::on_control(Message message) {
   if (const auto* start = std::get_if<StepStart>(&message.body)) {
-    feed(*start);
+    const graph::Placement dealt = config_.plan->placement.with_micro_batches(start->micro_batches);
+    for (std::size_t r = 0; r < dealt.routes().size(); ++r) {
+      const auto route = static_cast<std::int32_t>(r);
+      feed(*start, route, dealt.micro_batch_first(route), dealt.routes()[r].micro_batches);
+    }
   } else if (auto* request = std::get_if<GenerateRequest>(&message.body)) {
     generate(std::move(*request), message.key.step);
   } else {
@@ -25,11 +27,15 @@ void Source::on_control(Message message) {
   }
 }
 
-Flow Source::feed(StepStart start) {
+// The micro-batches of one route.
+Flow Source::feed(StepStart start, std::int32_t route, std::int32_t first, std::int32_t count) {
+  const ActorIndex inputs = config_.plan->source_channel(route, graph::ChannelRole::kTokens)->actor;
+  const ActorIndex targets =
+      config_.plan->source_channel(route, graph::ChannelRole::kTargets)->actor;
   const graph::PlanOptions& options = config_.plan->options;
   const Shape shape{options.micro_batch_size, options.sequence_length + 1 + config_.mtp_depth};
   SampleReader* reader = config_.reader;
-  for (std::int32_t m = 0; m < start.micro_batches; ++m) {
+  for (std::int32_t m = first; m < first + count; ++m) {
     const TaskSpec spec{"read samples", 0, 0, Lane::kStorage, {start.step, m}};
     Result<Tensor> tokens = co_await run(spec, [&](const ComputeContext& c) -> Result<Tensor> {
       Tensor out = c.make(DType::kI32, shape);
@@ -41,15 +47,16 @@ Flow Source::feed(StepStart start) {
       co_return;
     }
     Message input = make_message({start.step, m, 0, Topic::kTokens, 0}, Tokens{*tokens, 0});
-    co_await send(inputs_, input);
+    co_await send(inputs, input);
     Message target = make_message({start.step, m, 0, Topic::kTargets, 0}, Tokens{*tokens, 0});
-    co_await send(targets_, target);
+    co_await send(targets, target);
   }
 }
 
 // The prompt as one micro-batch, then each new token as one, until the sink says that it was the
 // last.
 Flow Source::generate(GenerateRequest request, std::int64_t step) {
+  const ActorIndex inputs = config_.plan->source_channel(0, graph::ChannelRole::kTokens)->actor;
   std::vector<std::int32_t> next = request.prompt;
   std::int32_t position = 0;
   for (std::int32_t i = 0;; ++i) {
@@ -57,7 +64,7 @@ Flow Source::generate(GenerateRequest request, std::int64_t step) {
     Tensor tokens = Tensor::from<std::int32_t>(next, Shape{1, count});
     Message input =
         make_message({step, i, 0, Topic::kTokens, 0}, Tokens{std::move(tokens), position});
-    co_await send(inputs_, input);
+    co_await send(inputs, input);
     const Key key{step, i, 0, Topic::kNextToken, 0};
     const Message answer = co_await receive(key);
     const NextToken token = std::get<NextToken>(answer.body);
@@ -65,7 +72,7 @@ Flow Source::generate(GenerateRequest request, std::int64_t step) {
     next.assign(1, token.token);
     if (!token.last) continue;
     Message end = make_message({step, i + 1, 0, Topic::kTokens, 0}, Tokens{});
-    co_await send(inputs_, end);
+    co_await send(inputs, end);
     co_return;
   }
 }

@@ -26,11 +26,10 @@ class Source final : public FlowActor {
 
  private:
   void on_control(Message message) override;
-  Flow feed(StepStart start);
+  Flow feed(StepStart start, std::int32_t route, std::int32_t first, std::int32_t count);
   Flow generate(GenerateRequest request, std::int64_t step);
 
   Config config_;
-  ActorIndex inputs_ = kNoActor, targets_ = kNoActor;  // channels
 };
 
 }  // namespace sluice::actors

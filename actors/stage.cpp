@@ -1,42 +1,96 @@
-// A stage's programs: which passes are under way. What a pass does is in stage_forward.cpp,
-// stage_backward.cpp and stage_generate.cpp.
+// A stage's chunks and programs: which passes are under way. What a pass does is in
+// stage_forward.cpp, stage_backward.cpp, stage_weights.cpp and stage_generate.cpp.
 #include "actors/stage.hpp"
 
-#include "actors/model_layers.hpp"
 #include "kernels/base/check.hpp"
 
 namespace sluice::actors {
 
+namespace {
+
+// Of sums that are no layer's: below all layers, so that every holder exchanges in this order.
+constexpr std::int32_t kEmbeddingSum = -3, kNormSum = -2, kHeadSum = -1;
+
+}  // namespace
+
 Stage::Stage(const Config& config, const graph::StagePlan& stage, Options options)
     : Owner(config), stage_(stage), options_(options) {
-  const model::ModelConfig& model = config.constants->config;
-  batch_ = model::make_batch(plan().options.micro_batch_size, plan().options.sequence_length);
-  if (stage_.is_first) embedding_.emplace(config.constants, parameters_);
-  main_layers_.reserve(static_cast<std::size_t>(stage_.layer_last - stage_.layer_first));
-  for (std::int32_t l = stage_.layer_first; l < stage_.layer_last; ++l) {
-    main_layers_.emplace_back(config.constants, l, parameters_);
-    layers_.emplace(l, Layer{&main_layers_.back(), {}, {}});
-  }
-  if (stage_.is_last) {
-    norm_.emplace(config.constants, "model.norm.weight", parameters_);
-    head_.emplace(config.constants, parameters_);
-    mtp_.reserve(static_cast<std::size_t>(model.num_nextn_predict_layers));
-    for (std::int64_t depth = 1; depth <= model.num_nextn_predict_layers; ++depth) {
-      mtp_.emplace_back(config.constants, depth, parameters_);
-      const auto l = static_cast<std::int32_t>(model.num_hidden_layers + depth - 1);
-      layers_.emplace(l, Layer{&mtp_.back().layer(), {}, {}});
+  mtp_.reserve(static_cast<std::size_t>(config.constants->config.num_nextn_predict_layers));
+  for (const graph::ChunkPlan& chunk : stage_.chunks) {
+    if (chunk.is_first) {
+      embedding_.emplace(config.constants, parameters_);
+      embedding_sum_.emplace(parameters_, plan(), chunk, kEmbeddingSum,
+                             parameters_.all().size() - 1);
     }
-  }
-  mtp_turns_.resize(mtp_.size());
-  for (auto& [index, layer] : layers_) {
-    if (layer.layer->is_moe())
-      layer.loads.assign(static_cast<std::size_t>(model.n_routed_experts), 0);
+    add_layers(chunk);
+    if (chunk.is_last) add_ends(chunk);
   }
 }
 
-float Stage::row_gradient(const StepStart& start) const {
-  return static_cast<float>(1.0 /
-                            static_cast<double>(sequences(start) * plan().options.sequence_length));
+void Stage::add_layers(const graph::ChunkPlan& chunk) {
+  const auto& constants = config().constants;
+  for (std::int32_t l = chunk.layer_first; l < chunk.layer_last; ++l) {
+    const std::size_t first = parameters_.all().size();
+    model::DecoderLayer& made = main_layers_.emplace_back(constants, l, parameters_);
+    layers_.emplace(l, Layer{&made, nullptr, Sum(parameters_, plan(), chunk, l, first), {}});
+    if (made.is_moe())
+      layer(l).loads.assign(static_cast<std::size_t>(constants->config.n_routed_experts), 0);
+  }
+}
+
+// Final norm, head, and the depths of multi-token prediction.
+void Stage::add_ends(const graph::ChunkPlan& chunk) {
+  const auto& constants = config().constants;
+  const auto next = [this] { return parameters_.all().size(); };
+  const std::size_t norm_first = next();
+  norm_.emplace(constants, "model.norm.weight", parameters_);
+  norm_sum_.emplace(parameters_, plan(), chunk, kNormSum, norm_first);
+  const std::size_t head_first = next();
+  head_.emplace(constants, parameters_);
+  head_sum_.emplace(parameters_, plan(), chunk, kHeadSum, head_first);
+  for (std::int32_t depth = 1; depth <= constants->config.num_nextn_predict_layers; ++depth) {
+    const std::size_t first = next();
+    model::MtpModule& module = mtp_.emplace_back(constants, depth, parameters_);
+    const std::int32_t index = mtp_layer(depth);
+    layers_.emplace(
+        index, Layer{&module.layer(), &module, Sum(parameters_, plan(), chunk, index, first), {}});
+    if (module.layer().is_moe())
+      layer(index).loads.assign(static_cast<std::size_t>(constants->config.n_routed_experts), 0);
+  }
+}
+
+std::int32_t Stage::mtp_layer(std::int32_t depth) const {
+  return static_cast<std::int32_t>(config().constants->config.num_hidden_layers) + depth - 1;
+}
+
+std::vector<Owner::Sum*> Stage::sums() {
+  std::vector<Sum*> out;
+  for (std::optional<Sum>* end : {&embedding_sum_, &norm_sum_, &head_sum_}) {
+    if (*end) out.push_back(&**end);
+  }
+  for (auto& [index, layer] : layers_) out.push_back(&layer.gradients);
+  return out;
+}
+
+std::vector<std::int64_t> Stage::counts_of(const Sum& sum) {
+  return sum.id() < 0 ? std::vector<std::int64_t>{} : layer(sum.id()).loads;
+}
+
+void Stage::take_counts(const Sum& sum, std::span<const std::int64_t> counts) {
+  if (sum.id() >= 0) layer(sum.id()).loads.assign(counts.begin(), counts.end());
+}
+
+ActorIndex Stage::peer(std::int32_t pipeline_rank) const {
+  return plan().stages[static_cast<std::size_t>(pipeline_rank)].actor;
+}
+
+std::vector<float> Stage::row_gradients(const StepStart& start) const {
+  const auto rows = static_cast<double>(sequences(start) * plan().options.sequence_length);
+  const auto row = static_cast<float>(1.0 / rows);
+  std::vector<float> out{row};
+  const double weight = config().loss.mtp_lambda / static_cast<double>(mtp_depth());
+  for (std::size_t k = 0; k < mtp_.size(); ++k) out.push_back(static_cast<float>(weight) * row);
+  return out;
 }
 
 void Stage::on_step(StepStart start) {
@@ -49,74 +103,114 @@ void Stage::on_step(StepStart start) {
 
 Flow Stage::run_program(StepStart start) {
   const bool training = start.mode != StepMode::kEvaluate;
+  const graph::Placement dealt = plan().placement.with_micro_batches(start.micro_batches);
   const graph::Program program =
-      training ? stage_.program : graph::forward_program(start.micro_batches);
+      training ? stage_.program : graph::forward_program(dealt, stage_.pipeline_rank);
   const std::int32_t window = 1 + plan().options.run_ahead;
   slots_.reset(window);
   activations_.reset(stage_.activation_credits);
   for (std::size_t i = 0; i < program.size(); ++i) {
-    co_await slots_.acquire(*this);
-    const graph::Pass& planned = program[i].passes().front();
-    Pass pass{start, planned.micro_batch, static_cast<std::int32_t>(i), training, nullptr};
-    if (planned.kind == graph::PassKind::kBackward) {
-      backward_pass(pass);
-      continue;
-    }
-    if (training) co_await activations_.acquire(*this);
-    forward_pass(pass);
+    const graph::PassKind kind = program[i].passes().front().kind;
+    if (kind != graph::PassKind::kBackwardWeight) co_await slots_.acquire(*this);
+    if (kind == graph::PassKind::kForward && training) co_await activations_.acquire(*this);
+    begin(start, dealt, program[i], i);
   }
   for (std::int32_t i = 0; i < window; ++i) co_await slots_.acquire(*this);
-  for (auto& [index, layer] : layers_) layer.weights.reset();
-  head_turn_.reset();
-  norm_turn_.reset();
-  embedding_turn_.reset();
-  for (Turnstile& turn : mtp_turns_) turn.reset();
+  for (std::int32_t i = 0; i < stage_.activation_credits; ++i) co_await activations_.acquire(*this);
   co_await finish_step(start);
 }
 
+// Priorities: earlier actions first. Inside a pair the input gradient comes before the forward
+// pass, since the longer way back hangs on it; weight gradients fill what both leave. On its own a
+// backward pass does a layer's weights as soon as it can, which frees what the layer kept.
+void Stage::begin(const StepStart& start, const graph::Placement& dealt,
+                  const graph::Action& action, std::size_t index) {
+  const auto base = static_cast<std::int32_t>(3 * index);
+  passes_under_way_[index] = static_cast<std::int32_t>(action.passes().size());
+  for (const graph::Pass& planned : action.passes()) {
+    const graph::ChunkPlan& chunk = stage_.chunks[static_cast<std::size_t>(planned.chunk)];
+    Pass pass;
+    pass.start = start;
+    pass.chunk = &chunk;
+    pass.micro_batch = dealt.micro_batch_first(chunk.route) + planned.micro_batch;
+    pass.action = index;
+    pass.priority = pass.weights_priority = base;
+    pass.keep = start.mode != StepMode::kEvaluate;
+    pass.live = &live_[{chunk.stage, pass.micro_batch}];
+    switch (planned.kind) {
+      case graph::PassKind::kForward:
+        if (action.is_pair()) pass.priority = base + 1;
+        forward_pass(pass);
+        break;
+      case graph::PassKind::kBackward:
+        if (action.is_pair()) pass.weights_priority = base + 2;
+        backward_pass(pass);
+        break;
+      case graph::PassKind::kBackwardInput:
+        pass.weights_later = true;
+        backward_pass(pass);
+        break;
+      case graph::PassKind::kBackwardWeight:
+        pass.weights_go = true;
+        passes_under_way_.erase(index);
+        weight_pass(pass);
+        break;
+    }
+  }
+}
+
+void Stage::leave_window(const Pass& pass) {
+  const auto found = passes_under_way_.find(pass.action);
+  if (--found->second > 0) return;
+  passes_under_way_.erase(found);
+  slots_.release(*this);
+}
+
 Flow Stage::forward_pass(Pass pass) {
-  pass.live = &live_[pass.micro_batch];
   pass.live->batch =
       model::make_batch(plan().options.micro_batch_size, plan().options.sequence_length);
   Tensor x = co_await enter(pass);
-  for (std::int32_t l = stage_.layer_first; l < stage_.layer_last; ++l) {
+  for (std::int32_t l = pass.chunk->layer_first; l < pass.chunk->layer_last; ++l) {
     x = co_await forward_layer(pass, l, std::move(x));
   }
   co_await leave(pass, std::move(x));
   pass.live->forward_done.release(*this);
-  if (!pass.keep) live_.erase(pass.micro_batch);
-  slots_.release(*this);
+  if (!pass.keep) live_.erase({pass.chunk->stage, pass.micro_batch});
+  leave_window(pass);
 }
 
+// B or I. The gradient goes on before weight gradients are awaited.
 Flow Stage::backward_pass(Pass pass) {
-  const auto found = live_.find(pass.micro_batch);
-  SLUICE_CHECK(found != live_.end(), "stage {}: backward of micro-batch {} before its forward",
-               self(), pass.micro_batch);
-  pass.live = &found->second;
-  co_await pass.live->forward_done.acquire(
-      *this);  // it may still be under way when this pass runs ahead
+  co_await pass.live->forward_done.acquire(*this);  // it may be under way when this runs ahead
   Tensor dx;
-  if (stage_.is_last) {
+  if (pass.chunk->is_last) {
     dx = co_await backward_heads(pass);
   } else {
-    const Key key = pass.key(Topic::kGradient);
-    Message message = co_await receive(key);
-    dx = std::move(std::get<Hidden>(message.body).rows);
+    dx = co_await receive_gradient(pass);
   }
-  for (std::int32_t l = stage_.layer_last - 1; l >= stage_.layer_first; --l) {
+  for (std::int32_t l = pass.chunk->layer_last - 1; l >= pass.chunk->layer_first; --l) {
     dx = co_await backward_layer(pass, l, std::move(dx));
+    if (!pass.weights_later) layer_weights(pass, l);
   }
-  if (stage_.is_first) {
-    co_await backward_embedding(pass, std::move(dx));
-  } else {
-    const ActorIndex previous =
-        plan().stages[static_cast<std::size_t>(stage_.pipeline_rank) - 1].actor;
-    Message out = make_message(pass.key(Topic::kGradient), Hidden{std::move(dx), 0});
-    co_await send(channel(previous, graph::ChannelRole::kGradient), out);
+  co_await leave_backward(pass, std::move(dx));
+  pass.live->input_done.release(*this);
+  leave_window(pass);
+  if (!pass.weights_later) co_await finish_weights(pass);
+}
+
+Flow Stage::weight_pass(Pass pass) {
+  co_await pass.live->input_done.acquire(*this);
+  if (pass.chunk->is_last) {
+    head_weights(pass);
+    for (std::int32_t depth = mtp_depth(); depth >= 1; --depth)
+      layer_weights(pass, mtp_layer(depth));
+    norm_weights(pass);
   }
-  live_.erase(pass.micro_batch);
-  activations_.release(*this);
-  slots_.release(*this);
+  for (std::int32_t l = pass.chunk->layer_last - 1; l >= pass.chunk->layer_first; --l) {
+    layer_weights(pass, l);
+  }
+  if (pass.chunk->is_first) embedding_weights(pass);
+  co_await finish_weights(pass);
 }
 
 void Stage::report_balance(const Pass& pass, std::int32_t index, double balance,

@@ -1,4 +1,4 @@
-// The backward pass of a micro-batch through a stage: heads and losses, layers, embedding.
+// The backward pass of a micro-batch through a chunk: heads and losses, layers, and what goes on.
 #include "actors/stage.hpp"
 #include "actors/token_columns.hpp"
 
@@ -22,6 +22,7 @@ struct HeadTask {
   Tensor tokens;
   std::int64_t length;
   bool gradient;
+  bool weights_later;
   std::vector<float> dloss;  // by depth
 
   HeadResult operator()(const ComputeContext& context) const {
@@ -29,7 +30,8 @@ struct HeadTask {
     for (std::size_t k = 0; k < inputs.size(); ++k) {
       const Tensor targets =
           token_columns(context, tokens, static_cast<std::int64_t>(k) + 1, length);
-      model::Head::Loss loss = head->loss(context, inputs[k], targets, gradient, dloss[k]);
+      model::Head::Loss loss =
+          head->loss(context, inputs[k], targets, gradient, dloss[k], weights_later);
       (k == 0 ? out.losses.main : out.losses.mtp.emplace_back()) = loss.sum;
       out.gradients.push_back(std::move(loss.dh));
     }
@@ -40,60 +42,84 @@ struct HeadTask {
 }  // namespace
 
 Async<Done> Stage::evaluate_heads(Pass pass) {
-  HeadTask task{
-      &*head_, std::move(pass.live->heads), pass.live->tokens, pass.live->batch.length, false, {}};
+  HeadTask task{&*head_,
+                std::move(pass.live->heads),
+                pass.live->tokens,
+                pass.live->batch.length,
+                false,
+                false,
+                {}};
   task.dloss.assign(task.inputs.size(), 0.0f);
   HeadResult result = co_await run(pass.task("head"), task);
   post(plan().sink, make_message(pass.key(Topic::kLoss), std::move(result.losses)));
   co_return Done{};
 }
 
+Async<Tensor> Stage::receive_gradient(Pass pass) {
+  const Key key = pass.key(Topic::kGradient, pass.chunk->layer_last - 1);
+  Message message = co_await receive(key);
+  co_return std::move(std::get<Hidden>(message.body).rows);
+}
+
+// Losses, and gradients of what the head reads. Its weights' are added on the way, while logits are
+// there, if all earlier micro-batches come before this one in the program; else later.
+Async<std::vector<Tensor>> Stage::head_gradients(Pass pass) {
+  const bool weights_later = pass.weights_later || !pass.chunk->weights_in_order;
+  Live& live = *pass.live;
+  HeadTask task{&*head_,
+                live.heads,
+                live.tokens,
+                live.batch.length,
+                true,
+                weights_later,
+                row_gradients(pass.start)};
+  if (!weights_later) {
+    live.heads.clear();
+    co_await head_sum_->turn(pass.micro_batch);
+  }
+  HeadResult result = co_await run(pass.task("head"), [&](const ComputeContext& c) {
+    HeadResult out = task(c);
+    if (!weights_later) head_sum_->added(c, pass.micro_batch);
+    return out;
+  });
+  if (!weights_later) {
+    head_sum_->pass(*this);
+    live.weights_done.release(*this);
+  } else if (!pass.weights_later) {
+    head_weights(pass);
+  }
+  post(plan().sink, make_message(pass.key(Topic::kLoss), std::move(result.losses)));
+  co_return std::move(result.gradients);
+}
+
 Async<Tensor> Stage::backward_heads(Pass pass) {
   Live& live = *pass.live;
-  co_await head_turn_.turn(pass.micro_batch);
-  const float row = row_gradient(pass.start);
-  const float depth_row =
-      mtp_.empty()
-          ? 0.0f
-          : static_cast<float>(config().loss.mtp_lambda / static_cast<double>(mtp_depth())) * row;
-  HeadTask task{&*head_, std::move(live.heads), live.tokens, live.batch.length, true, {}};
-  task.dloss.assign(task.inputs.size(), depth_row);
-  task.dloss[0] = row;
-  HeadResult result = co_await run(pass.task("head"), task);
-  head_turn_.pass(*this);
-  post(plan().sink, make_message(pass.key(Topic::kLoss), std::move(result.losses)));
-
+  std::vector<Tensor> gradients = co_await head_gradients(pass);
   Tensor dh;  // what depth k + 1 sends back to depth k
   std::vector<Tensor> dembeddings(mtp_.size());
   for (std::int32_t depth = mtp_depth(); depth >= 1; --depth) {
-    const Tensor own = std::move(result.gradients[static_cast<std::size_t>(depth)]);
+    const auto k = static_cast<std::size_t>(depth);
+    const Tensor own = std::move(gradients[k]);
     const Tensor later = std::move(dh);
     Tensor joined = co_await run(pass.task("mtp gradient"), [&](const ComputeContext& c) {
       return later.empty() ? own : model::sum(c, own, later);
     });
     dh = co_await backward_mtp(pass, depth, std::move(joined));
-    dembeddings[static_cast<std::size_t>(depth) - 1] =
-        std::move(live.mtp[static_cast<std::size_t>(depth) - 1].dembedding);
+    dembeddings[k - 1] = std::move(live.mtp[k - 1].dembedding);
   }
-  if (!mtp_.empty() && !stage_.is_first) {
+  if (!mtp_.empty()) {
     Message out =
         make_message(pass.key(Topic::kEmbeddingGradient), EmbeddingRows{std::move(dembeddings)});
-    co_await send(channel(plan().stages.front().actor, ChannelRole::kEmbeddingGradient), out);
-  } else {
-    live.dembeddings = std::move(dembeddings);
+    co_await send(pass.chunk->rows_gradient, out);
   }
-
-  const Tensor own = std::move(result.gradients[0]);
+  const Tensor own = std::move(gradients[0]);
   const Tensor later = std::move(dh);
   model::Norm* norm = &*norm_;
   model::Norm::Saved* saved = &live.norm;
   Tensor dx = co_await run(pass.task("norm gradient"), [&](const ComputeContext& c) {
     return norm->backward_input(c, later.empty() ? own : model::sum(c, own, later), *saved);
   });
-  co_await norm_turn_.turn(pass.micro_batch);
-  co_await run(pass.task("norm weight gradient"),
-               [&](const ComputeContext& c) { norm->backward_weights(c, *saved); });
-  norm_turn_.pass(*this);
+  if (!pass.weights_later) norm_weights(pass);
   co_return dx;
 }
 
@@ -101,8 +127,7 @@ Async<Tensor> Stage::backward_heads(Pass pass) {
 // output.
 Async<Tensor> Stage::backward_mtp(Pass pass, std::int32_t depth, Tensor dh) {
   const auto k = static_cast<std::size_t>(depth) - 1;
-  const auto index =
-      static_cast<std::int32_t>(config().constants->config.num_hidden_layers) + depth - 1;
+  const std::int32_t index = mtp_layer(depth);
   model::MtpModule* module = &mtp_[k];
   MtpSaved* saved = &pass.live->mtp[k];
   Tensor dz = co_await run(pass.task("mtp output gradient", index), [&](const ComputeContext& c) {
@@ -114,16 +139,12 @@ Async<Tensor> Stage::backward_mtp(Pass pass, std::int32_t depth, Tensor dh) {
       pass.task("mtp input gradient", index),
       [&](const ComputeContext& c) { return module->input_backward(c, dz, saved->module); });
   saved->dembedding = std::move(gradients.embedding);
-  co_await mtp_turns_[k].turn(pass.micro_batch);
-  co_await run(pass.task("mtp weight gradient", index),
-               [&](const ComputeContext& c) { module->backward_weights(c, saved->module); });
-  mtp_turns_[k].pass(*this);
+  if (!pass.weights_later) layer_weights(pass, index);
   co_return std::move(gradients.h);
 }
 
 Async<Tensor> Stage::backward_layer(Pass pass, std::int32_t index, Tensor dy) {
-  Layer* here = &layer(index);
-  DecoderLayer* layer = here->layer;
+  DecoderLayer* layer = this->layer(index).layer;
   DecoderLayer::Saved* saved = pass.live->layers.at(index).get();
   const model::Batch batch = pass.live->batch;
   Tensor dhidden;
@@ -138,12 +159,6 @@ Async<Tensor> Stage::backward_layer(Pass pass, std::int32_t index, Tensor dy) {
   Tensor dx = co_await run(pass.task("attention gradient", index), [&](const ComputeContext& c) {
     return layer->attention_backward(c, batch, dhidden, *saved);
   });
-  dhidden = {};
-  co_await here->weights.turn(pass.micro_batch);
-  co_await run(pass.task("weight gradient", index),
-               [&](const ComputeContext& c) { layer->backward_weights(c, *saved); });
-  here->weights.pass(*this);
-  pass.live->layers.erase(index);
   co_return dx;
 }
 
@@ -152,7 +167,9 @@ Async<Tensor> Stage::route_backward(Pass pass, std::int32_t index, Tensor dy) {
   DecoderLayer* layer = this->layer(index).layer;
   DecoderLayer::Saved* saved = pass.live->layers.at(index).get();
   for (const ActorIndex group : stage_.expert_groups) {
-    Message message = make_message(pass.key(Topic::kDispatchGradient, index), DispatchGradient{dy});
+    Message message = make_message(
+        pass.key(Topic::kDispatchGradient, index),
+        DispatchGradient{dy, pass.priority, pass.weights_priority, pass.weights_later});
     co_await send(channel(group, ChannelRole::kDispatch), message);
   }
   Tensor dshared =
@@ -174,26 +191,23 @@ Async<Tensor> Stage::route_backward(Pass pass, std::int32_t index, Tensor dy) {
   co_return dhidden;
 }
 
-Async<Done> Stage::backward_embedding(Pass pass, Tensor dx) {
-  std::vector<Tensor> gradients = std::move(pass.live->dembeddings);
-  const auto depths = config().constants->config.num_nextn_predict_layers;
-  if (depths > 0 && !stage_.is_last) {
+// To the stage before; at the first stage the gradients of embedding rows come together.
+Async<Done> Stage::leave_backward(Pass pass, Tensor dx) {
+  if (!pass.chunk->is_first) {
+    Message out = make_message(pass.key(Topic::kGradient, pass.chunk->layer_first - 1),
+                               Hidden{std::move(dx), 0});
+    co_await send(pass.chunk->to_previous, out);
+    co_return Done{};
+  }
+  std::vector<Tensor>& gradients = pass.live->embedding_rows;
+  gradients.assign(1, std::move(dx));
+  if (config().constants->config.num_nextn_predict_layers > 0) {
     const Key key = pass.key(Topic::kEmbeddingGradient);
     Message message = co_await receive(key);
-    gradients = std::move(std::get<EmbeddingRows>(message.body).depths);
+    for (Tensor& depth : std::get<EmbeddingRows>(message.body).depths)
+      gradients.push_back(std::move(depth));
   }
-  gradients.insert(gradients.begin(), std::move(dx));
-  const Tensor tokens = pass.live->tokens;
-  const std::int64_t length = pass.live->batch.length;
-  model::Embedding* embedding = &*embedding_;
-  co_await embedding_turn_.turn(pass.micro_batch);
-  co_await run(pass.task("embedding gradient"), [&](const ComputeContext& c) {
-    for (std::size_t k = 0; k < gradients.size(); ++k) {
-      embedding->backward(c, token_columns(c, tokens, static_cast<std::int64_t>(k), length),
-                          gradients[k]);
-    }
-  });
-  embedding_turn_.pass(*this);
+  if (!pass.weights_later) embedding_weights(pass);
   co_return Done{};
 }
 

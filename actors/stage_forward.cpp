@@ -10,8 +10,8 @@ using kernels::ComputeContext;
 using model::DecoderLayer;
 
 Async<Tensor> Stage::enter(Pass pass) {
-  if (!stage_.is_first) {
-    const Key key = pass.key(Topic::kActivation);
+  if (!pass.chunk->is_first) {
+    const Key key = pass.key(Topic::kActivation, pass.chunk->layer_first);
     Message message = co_await receive(key);
     co_return std::move(std::get<Hidden>(message.body).rows);
   }
@@ -24,13 +24,10 @@ Async<Tensor> Stage::enter(Pass pass) {
   Tensor x = co_await run(pass.task("embedding"), [&](const ComputeContext& c) {
     return embedding->forward(c, token_columns(c, tokens, 0, length));
   });
-  const ActorIndex last = plan().stages.back().actor;
-  const auto depths =
-      static_cast<std::int32_t>(config().constants->config.num_nextn_predict_layers);
-  if (depths > 0 && last != self()) {
+  if (pass.chunk->rows_to_last != kNoActor) {
     std::vector<Tensor> rows = co_await embedding_rows(pass);
     Message out = make_message(pass.key(Topic::kEmbedding), EmbeddingRows{std::move(rows)});
-    co_await send(channel(last, ChannelRole::kEmbedding), out);
+    co_await send(pass.chunk->rows_to_last, out);
   }
   if (options_.observe) observe(pass, "hidden.0", x);
   co_return x;
@@ -77,7 +74,7 @@ Async<Tensor> Stage::forward_layer(Pass pass, std::int32_t index, Tensor x) {
     });
   }
   if (!keep) pass.live->layers.erase(index);
-  if (options_.observe && index < stage_.layer_last)
+  if (options_.observe && index < config().constants->config.num_hidden_layers)
     observe(pass, fmt::format("hidden.{}", index + 1), y);
   co_return y;
 }
@@ -88,8 +85,9 @@ Async<Tensor> Stage::route_forward(Pass pass, std::int32_t index, DecoderLayer::
   DecoderLayer* layer = this->layer(index).layer;
   DecoderLayer::Saved* saved = pass.live->layers.at(index).get();
   for (const ActorIndex group : stage_.expert_groups) {
-    Message message = make_message(pass.key(Topic::kDispatch, index),
-                                   Dispatch{attended.normed, attended.routing, pass.keep});
+    Message message =
+        make_message(pass.key(Topic::kDispatch, index),
+                     Dispatch{attended.normed, attended.routing, pass.keep, pass.priority});
     co_await send(channel(group, ChannelRole::kDispatch), message);
   }
   const model::Batch batch = pass.live->batch;
@@ -132,10 +130,10 @@ Async<Tensor> Stage::route_forward(Pass pass, std::int32_t index, DecoderLayer::
 }
 
 Async<Done> Stage::leave(Pass pass, Tensor x) {
-  if (!stage_.is_last) {
-    const ActorIndex next = plan().stages[static_cast<std::size_t>(stage_.pipeline_rank) + 1].actor;
-    Message out = make_message(pass.key(Topic::kActivation), Hidden{std::move(x), 0});
-    co_await send(channel(next, ChannelRole::kActivation), out);
+  if (!pass.chunk->is_last) {
+    Message out =
+        make_message(pass.key(Topic::kActivation, pass.chunk->layer_last), Hidden{std::move(x), 0});
+    co_await send(pass.chunk->to_next, out);
     co_return Done{};
   }
   const Key key = pass.key(Topic::kTargets);
@@ -159,7 +157,7 @@ Async<Done> Stage::forward_heads(Pass pass, Tensor x) {
   live.heads.assign(1, h);
   live.mtp.resize(mtp_.size());
   std::vector<Tensor> embeddings;
-  if (!mtp_.empty() && stage_.is_first) {
+  if (!mtp_.empty() && embedding_) {
     embeddings = co_await embedding_rows(pass);
   } else if (!mtp_.empty()) {
     const Key key = pass.key(Topic::kEmbedding);
@@ -170,8 +168,7 @@ Async<Done> Stage::forward_heads(Pass pass, Tensor x) {
     model::MtpModule* module = &mtp_[k];
     model::MtpModule::Saved* saved = &live.mtp[k].module;
     const Tensor embedding = std::move(embeddings[k]);
-    const auto index = static_cast<std::int32_t>(config().constants->config.num_hidden_layers +
-                                                 static_cast<std::int64_t>(k));
+    const std::int32_t index = mtp_layer(static_cast<std::int32_t>(k) + 1);
     Tensor z = co_await run(pass.task("mtp input", index), [&](const ComputeContext& c) {
       return module->input_forward(c, h, embedding, keep, *saved);
     });

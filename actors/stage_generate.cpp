@@ -3,12 +3,10 @@
 
 namespace sluice::actors {
 
-using graph::ChannelRole;
 using kernels::ComputeContext;
 using model::DecoderLayer;
 
-// One sequence over latent caches: the prompt, then a token at a time, until a message without
-// tokens.
+// Along the first route: the prompt, then a token at a time, until a message without tokens.
 Flow Stage::run_generation(StepStart start) {
   caches_.clear();
   for (const auto& [index, layer] : layers_) {
@@ -16,13 +14,21 @@ Flow Stage::run_generation(StepStart start) {
       caches_.emplace(index, model::make_latent_cache(*config().constants, options_.positions_max));
     }
   }
-  for (std::int32_t i = 0;; ++i) {
-    Pass pass{start, i, 0, false, &live_[i]};
-    const Key key = pass.key(stage_.is_first ? Topic::kTokens : Topic::kActivation);
-    Message message = co_await receive(key);
-    const bool last_one = co_await generate_position(pass, std::move(message));
-    live_.erase(i);
-    if (last_one) break;
+  bool end = false;
+  for (std::int32_t i = 0; !end; ++i) {
+    for (const graph::ChunkPlan& chunk : stage_.chunks) {
+      if (chunk.route != 0) continue;
+      Pass pass;
+      pass.start = start;
+      pass.chunk = &chunk;
+      pass.micro_batch = i;
+      pass.live = &live_[{chunk.stage, i}];
+      const Key key = chunk.is_first ? pass.key(Topic::kTokens)
+                                     : pass.key(Topic::kActivation, chunk.layer_first);
+      Message message = co_await receive(key);
+      end = co_await generate_position(pass, std::move(message));
+      live_.erase({chunk.stage, i});
+    }
   }
   caches_.clear();
   co_await finish_step(start);
@@ -32,7 +38,7 @@ Flow Stage::run_generation(StepStart start) {
 Async<bool> Stage::generate_position(Pass pass, Message message) {
   Tensor x;
   std::int32_t first_position = 0;
-  if (stage_.is_first) {
+  if (pass.chunk->is_first) {
     const Tokens in = std::get<Tokens>(message.body);
     first_position = in.first_position;
     model::Embedding* embedding = &*embedding_;
@@ -52,14 +58,14 @@ Async<bool> Stage::generate_position(Pass pass, Message message) {
     pass.live->batch = model::make_batch(1, x.shape().rows());
     for (std::int32_t& position : pass.live->batch.positions.values<std::int32_t>())
       position += first_position;
-    for (std::int32_t l = stage_.layer_first; l < stage_.layer_last; ++l) {
+    for (std::int32_t l = pass.chunk->layer_first; l < pass.chunk->layer_last; ++l) {
       x = co_await forward_layer(pass, l, std::move(x));
     }
   }
-  if (!stage_.is_last) {
-    const ActorIndex next = plan().stages[static_cast<std::size_t>(stage_.pipeline_rank) + 1].actor;
-    Message out = make_message(pass.key(Topic::kActivation), Hidden{std::move(x), first_position});
-    co_await send(channel(next, ChannelRole::kActivation), out);
+  if (!pass.chunk->is_last) {
+    Message out = make_message(pass.key(Topic::kActivation, pass.chunk->layer_last),
+                               Hidden{std::move(x), first_position});
+    co_await send(pass.chunk->to_next, out);
   } else if (!end) {
     model::Norm* norm = &*norm_;
     model::Head* head = &*head_;

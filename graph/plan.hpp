@@ -43,36 +43,61 @@ struct ActorPlan {
 
 /// What a channel carries.
 enum class ChannelRole : std::uint8_t {
-  kTokens,             ///< source -> first stage: inputs
-  kTargets,            ///< source -> last stage: targets
-  kActivation,         ///< stage -> next stage
-  kGradient,           ///< stage -> previous stage
+  kTokens,             ///< source -> first stage of a route: inputs
+  kTargets,            ///< source -> last stage of a route: targets
+  kActivation,         ///< stage -> next stage of a route
+  kGradient,           ///< stage -> previous stage of a route
   kEmbedding,          ///< first stage -> last stage: rows that multi-token prediction reads
   kEmbeddingGradient,  ///< last stage -> first stage
   kDispatch,           ///< stage -> expert group: tokens, or their gradients
   kCombine,            ///< expert group -> stage: sums, or gradients
+  kGradientShare,      ///< owner -> another holder of the same weights: its micro-batches' sums
 };
 [[nodiscard]] std::string_view name_of(ChannelRole role);
 
 struct ChannelPlan {
   ActorIndex actor = kNoActor;
   ActorIndex from = kNoActor;
-  ActorIndex to = kNoActor;
+  ActorIndex to = kNoActor;  ///< may be `from`, where a route goes on on the same rank
   ChannelRole role = ChannelRole::kActivation;
   std::int32_t credits = 1;        ///< messages that may wait at the receiver
   std::int64_t message_bytes = 0;  ///< of tensors one message makes wait there, at most
+  std::int32_t route = 0;          ///< between chunks: whose micro-batches it carries
+  std::int32_t stage = 0;          ///< between chunks: which receives them
 };
 
+/// A stage of the model for the micro-batches of one route: what a rank holds for one visit.
+struct ChunkPlan {
+  std::int32_t route = 0;
+  std::int32_t stage = 0;
+  std::int32_t micro_batch_first = 0;  ///< of a training step, those of all routes counted through
+  std::int32_t micro_batches = 0;
+  std::int32_t layer_first = 0;  ///< main layers [layer_first, layer_last)
+  std::int32_t layer_last = 0;
+  bool is_first = false;  ///< holds the embedding
+  bool is_last = false;   ///< holds final norm, head and all MTP depths
+  /// B and W come in the order of their micro-batches: nobody waits for a turn that is far.
+  bool weights_in_order = true;
+  /// Pipeline ranks that hold the stage for other routes, in order of routes.
+  std::vector<std::int32_t> other_holders;
+  // Channels that it sends through; kNoActor where there is nobody.
+  ActorIndex to_next = kNoActor;        ///< activations
+  ActorIndex to_previous = kNoActor;    ///< gradients
+  ActorIndex rows_to_last = kNoActor;   ///< of the first stage, where the last one has no embedding
+  ActorIndex rows_gradient = kNoActor;  ///< of the last stage, to the first one
+  /// Another route's holder counts and saves these weights; here they are equal copies.
+  [[nodiscard]] bool is_replica() const { return route > 0; }
+};
+
+/// What one pipeline rank runs.
 struct StagePlan {
   ActorIndex actor = kNoActor;
   std::int32_t pipeline_rank = 0;
-  std::int32_t layer_first = 0;  ///< main layers [layer_first, layer_last)
-  std::int32_t layer_last = 0;
-  bool is_first = false;                ///< holds the embedding
-  bool is_last = false;                 ///< holds final norm, head and all MTP depths
-  std::int32_t activation_credits = 1;  ///< micro-batches that may be between forward and backward
-  std::vector<ActorIndex> expert_groups;  ///< in order of their first expert
-  Program program;                        ///< of a training step
+  std::vector<ChunkPlan> chunks;               ///< as Pass::chunk counts them
+  std::int32_t activation_buffers_needed = 1;  ///< by its program, done in order
+  std::int32_t activation_credits = 1;         ///< micro-batches between F and the end of B or W
+  std::vector<ActorIndex> expert_groups;       ///< in order of their first expert
+  Program program;                             ///< of a training step
 };
 
 struct ExpertGroupPlan {
@@ -89,7 +114,7 @@ struct RankMemory {
   std::int64_t master = 0;   ///< fp32 weights that are not the compute copy
   std::int64_t gradients = 0;
   std::int64_t optimizer = 0;
-  std::int64_t activations = 0;  ///< kept between forward and backward at the schedule's peak
+  std::int64_t activations = 0;  ///< kept from forward to weight gradients at the program's peak
   std::int64_t buffers = 0;      ///< channels at full credit, and kernels' scratch
   [[nodiscard]] std::int64_t total() const {
     return weights + master + gradients + optimizer + activations + buffers;
@@ -101,9 +126,15 @@ struct PlanOptions {
   std::int32_t expert_parallel_size = 1;
   std::string schedule = "1f1b";
   std::optional<Schedule> schedule_read;  ///< of a file; takes the place of the name
-  std::int32_t run_ahead = 1;             ///< passes that may start before the oldest one ends
-  std::int32_t micro_batches = 1;         ///< of a training step
-  std::int32_t micro_batch_size = 1;      ///< sequences
+  std::int32_t stages_per_rank = 0;       ///< of a named schedule; 0: as many as it has by itself
+  std::int32_t run_ahead = 1;             ///< actions that may start before the oldest one ends
+  std::vector<std::int32_t> layers_per_stage;  ///< main layers; empty: balanced by cost
+  std::int32_t activation_buffers = 0;  ///< of a rank; 0: what its program needs, and run_ahead
+  /// Parts of a step whose gradients are summed on their own and then along the tree; 0: one for
+  /// each route.
+  std::int32_t gradient_shards = 0;
+  std::int32_t micro_batches = 1;     ///< of a training step
+  std::int32_t micro_batch_size = 1;  ///< sequences
   std::int32_t sequence_length = 1;
   bool training = true;
 };
@@ -114,7 +145,7 @@ struct Plan {
   std::vector<ActorPlan> actors;
   ActorIndex supervisor = kNoActor, source = kNoActor, reducer = kNoActor, sink = kNoActor,
              checkpointer = kNoActor;
-  std::vector<StagePlan> stages;               ///< by pipeline rank
+  std::vector<StagePlan> stages;               ///< by pipeline rank: one actor for all its chunks
   std::vector<ExpertGroupPlan> expert_groups;  ///< by pipeline rank, then expert rank
   std::vector<ChannelPlan> channels;
   std::vector<RankMemory> memory;  ///< by rank
@@ -122,18 +153,24 @@ struct Plan {
   [[nodiscard]] std::int32_t ranks() const {
     return options.pipeline_parallel_size * options.expert_parallel_size;
   }
-  /// The channel from one actor to another with a role, or null.
+  /// The channel from one actor to another with a role, or null; between chunks the first of them.
   [[nodiscard]] const ChannelPlan* channel(ActorIndex from, ActorIndex to, ChannelRole role) const;
+  /// What the source sends through to an end of a route: tokens, or targets.
+  [[nodiscard]] const ChannelPlan* source_channel(std::int32_t route, ChannelRole role) const;
+  [[nodiscard]] const ChunkPlan& chunk(std::int32_t route, std::int32_t stage) const;
 };
 
+/// Number of main layers of a model.
+[[nodiscard]] std::int32_t layer_count(const ModelSummary& model);
 /// Main layers split into contiguous runs of nearly equal work (forward operations per token, head
 /// and MTP counted to the last stage, embedding to the first). Every stage gets at least one layer.
 /// Returns the first layer of each stage, then the number of layers.
 [[nodiscard]] std::vector<std::int32_t> partition_layers(const ModelSummary& model,
                                                          std::int32_t stages);
 
-/// Errors: more stages than layers, expert_parallel_size that does not divide the experts, a
-/// schedule that is unknown, not of this size, or of passes that stages cannot run yet.
+/// Errors: more stages than layers, layers_per_stage or expert_parallel_size that do not fit, a
+/// schedule that is unknown, not of this size or not complete, gradient_shards that do not split
+/// it.
 [[nodiscard]] Result<Plan> make_plan(const ModelSummary& model, const PlanOptions& options);
 
 /// For people: actors, channels, programs, memory per rank.

@@ -5,10 +5,11 @@
 
 namespace sluice::graph {
 
-/// Plays the programs on counters instead of tensors: a pass starts when the window and its
-/// activation credit allow, takes what it needs from its neighbours, and ends once its sends have
-/// credits. Errors: a channel that joins actors which are not there, a program that does a backward
-/// pass before its forward, and, when nothing can move any more, which stage waits for what.
+/// Plays the programs, and forward passes alone as evaluation does them, on counters instead of
+/// tensors: every rank one action at a time, each pass receives, works, and sends once there is
+/// room. If that run ends, so does every run whose actions run ahead: see plan_check.cpp.
+/// Errors: a channel that joins actors which are not there, a program that is not complete or not
+/// in order, too few activation buffers, or, when nothing can move any more, who waits for whom.
 [[nodiscard]] Status check_plan(const Plan& plan);
 
 }  // namespace sluice::graph

@@ -60,7 +60,7 @@ Tensor Head::logits(const kernels::ComputeContext& context, const Tensor& h) {
 }
 
 struct Head::Block {
-  TensorView h, dh;  ///< dh without rows: no gradient
+  TensorView h;
   std::span<const std::int32_t> targets;
   std::span<float> losses;
   TensorView logits;
@@ -70,38 +70,53 @@ struct Head::Block {
 void Head::block_loss(const kernels::ComputeContext& context, const Block& block, float dloss) {
   head_.forward(context, block.h, block.logits);
   kernels::cross_entropy(context, block.logits, block.targets, dloss, block.losses, block.dlogits);
-  if (block.dh.rows == 0) return;
-  head_.backward_input(context, block.dlogits, block.dh);
-  head_.backward_weight(context, block.dlogits, block.h);
 }
 
-Head::Loss Head::loss(const kernels::ComputeContext& context, const Tensor& h,
-                      const Tensor& targets, bool gradient, float dloss) {
+// each(block, first row): blocks of rows, one after the other, in the same memory.
+template <class Each>
+void Head::for_each_block(const kernels::ComputeContext& context, const Tensor& h,
+                          const Tensor& targets, const Tensor& losses, bool gradient, Each&& each) {
   const std::int64_t tokens = h.shape().rows(), vocab_size = head_.outputs();
   const std::int64_t most = std::min(tokens, rows_in_block(vocab_size));
   const Tensor logits = context.make(DType::kF32, Shape{most, vocab_size});
   Tensor dlogits = logits;
   if (gradient && h.dtype() != DType::kF32) dlogits = context.make(h.dtype(), logits.shape());
-  const Tensor losses = context.make(DType::kF32, Shape{tokens});
-  Loss loss;
-  if (gradient) loss.dh = context.make(h.dtype(), h.shape());
   for (std::int64_t first = 0; first < tokens; first += most) {
     const std::int64_t rows = std::min(most, tokens - first);
     const auto begin = static_cast<std::size_t>(first), count = static_cast<std::size_t>(rows);
     Block block{h.view().rows_from(first, rows),
-                {},
                 targets.values<const std::int32_t>().subspan(begin, count),
                 losses.values<float>().subspan(begin, count),
                 logits.view().rows_from(0, rows),
                 {}};
-    if (gradient) {
-      block.dh = loss.dh.view().rows_from(first, rows);
-      block.dlogits = dlogits.view().rows_from(0, rows);
-    }
-    block_loss(context, block, dloss);
+    if (gradient) block.dlogits = dlogits.view().rows_from(0, rows);
+    each(block, first);
   }
+}
+
+Head::Loss Head::loss(const kernels::ComputeContext& context, const Tensor& h,
+                      const Tensor& targets, bool gradient, float dloss, bool weights_later) {
+  const Tensor losses = context.make(DType::kF32, Shape{h.shape().rows()});
+  Loss loss;
+  if (gradient) loss.dh = context.make(h.dtype(), h.shape());
+  for_each_block(
+      context, h, targets, losses, gradient, [&](const Block& block, std::int64_t first) {
+        block_loss(context, block, dloss);
+        if (!gradient) return;
+        head_.backward_input(context, block.dlogits, loss.dh.view().rows_from(first, block.h.rows));
+        if (!weights_later) head_.backward_weight(context, block.dlogits, block.h);
+      });
   for (const float l : losses.values<const float>()) loss.sum += static_cast<double>(l);
   return loss;
+}
+
+void Head::backward_weights(const kernels::ComputeContext& context, const Tensor& h,
+                            const Tensor& targets, float dloss) {
+  const Tensor losses = context.make(DType::kF32, Shape{h.shape().rows()});
+  for_each_block(context, h, targets, losses, true, [&](const Block& block, std::int64_t) {
+    block_loss(context, block, dloss);
+    head_.backward_weight(context, block.dlogits, block.h);
+  });
 }
 
 MtpModule::MtpModule(std::shared_ptr<const ModelConstants> constants, std::int64_t depth,

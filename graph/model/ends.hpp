@@ -36,15 +36,22 @@ class Head {
     Tensor dh;       ///< [T, H], when a gradient was asked for
   };
   /// targets i32 [T]. Without `gradient`: the loss alone. With: dh, and the head's weight gradient
-  /// is added, both scaled by `dloss` (d(total)/d(loss of one row)).
+  /// is added unless `weights_later`, both scaled by `dloss` (d(total)/d(loss of one row)).
   Loss loss(const kernels::ComputeContext& context, const Tensor& h, const Tensor& targets,
-            bool gradient, float dloss);
+            bool gradient, float dloss, bool weights_later = false);
+  /// What loss() left for later. Makes the logits again: they are larger than all that a layer
+  /// keeps.
+  void backward_weights(const kernels::ComputeContext& context, const Tensor& h,
+                        const Tensor& targets, float dloss);
   /// Rows whose logits exist at one time in `loss`.
   [[nodiscard]] static std::int64_t rows_in_block(std::int64_t vocab_size);
 
  private:
   struct Block;  // rows whose logits exist at one time
   void block_loss(const kernels::ComputeContext& context, const Block& block, float dloss);
+  template <class Each>
+  void for_each_block(const kernels::ComputeContext& context, const Tensor& h,
+                      const Tensor& targets, const Tensor& losses, bool gradient, Each&& each);
   Linear head_;
 };
 

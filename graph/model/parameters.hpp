@@ -49,6 +49,8 @@ struct Parameter {
   bool is_expert = false;
   bool reached = false;      ///< experts: by a token since clear_gradients
   std::int64_t updates = 0;  ///< optimizer updates so far: state, as the moments are
+  /// Another owner holds the same parameter, counts and saves it; here it is kept equal.
+  bool is_replica = false;
 };
 
 /// What an owner's parameters are for; decides which tensors exist.
@@ -94,6 +96,7 @@ class ParameterSet {
   /// Zeroes gradients and forgets which experts were reached.
   void clear_gradients(const kernels::ComputeContext& context);
   void mark_expert(std::size_t index) { parameters_[index].is_expert = true; }
+  void mark_replica(std::size_t index) { parameters_[index].is_replica = true; }
   void mark_reached(std::size_t index) { parameters_[index].reached = true; }
 
   /// Of all tensors held: weights, copies, gradients, moments.

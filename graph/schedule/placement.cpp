@@ -47,6 +47,16 @@ Placement Placement::two_ways(std::int32_t ranks, std::int32_t micro_batches) {
   return Placement(ranks, {down, up});
 }
 
+Placement Placement::with_micro_batches(std::int32_t total) const {
+  const auto count = static_cast<std::int64_t>(routes_.size());
+  const auto bound = [&](std::int64_t r) { return static_cast<std::int32_t>(r * total / count); };
+  std::vector<Route> routes = routes_;
+  for (std::int64_t r = 0; r < count; ++r) {
+    routes[static_cast<std::size_t>(r)].micro_batches = bound(r + 1) - bound(r);
+  }
+  return Placement(ranks(), std::move(routes));
+}
+
 std::int32_t Placement::stages() const {
   return routes_.empty() ? 0 : static_cast<std::int32_t>(routes_.front().ranks.size());
 }

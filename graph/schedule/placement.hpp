@@ -63,6 +63,8 @@ class Placement {
   [[nodiscard]] std::int32_t micro_batch_first(std::int32_t route) const {
     return micro_batch_first_[static_cast<std::size_t>(route)];
   }
+  /// The same routes, `total` micro-batches dealt out evenly among them.
+  [[nodiscard]] Placement with_micro_batches(std::int32_t total) const;
   friend bool operator==(const Placement& a, const Placement& b) {
     return a.ranks() == b.ranks() && a.routes_ == b.routes_;
   }

@@ -2,6 +2,7 @@
 #include "graph/schedule/schedule.hpp"
 
 #include <algorithm>
+#include <set>
 
 #include "graph/schedule/kinds.hpp"
 
@@ -216,9 +217,28 @@ Status check_schedule(const Schedule& schedule) {
   return {};
 }
 
-Program forward_program(std::int32_t micro_batches) {
+Program forward_program(const Placement& placement, std::int32_t rank) {
+  std::vector<std::pair<std::int32_t, Pass>> timed;
+  const auto& chunks = placement.chunks(rank);
+  for (std::size_t c = 0; c < chunks.size(); ++c) {
+    const Placement::Chunk& chunk = chunks[c];
+    const auto count = placement.routes()[static_cast<std::size_t>(chunk.route)].micro_batches;
+    for (std::int32_t m = 0; m < count; ++m) {
+      timed.push_back({chunk.stage + m, Pass{PassKind::kForward, static_cast<std::int32_t>(c), m}});
+    }
+  }
+  std::stable_sort(timed.begin(), timed.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
   Program out;
-  for (std::int32_t m = 0; m < micro_batches; ++m) out.push_back(Pass{PassKind::kForward, 0, m});
+  for (const auto& [time, pass] : timed) out.push_back(pass);
+  return out;
+}
+
+Schedule forward_schedule(const Placement& placement) {
+  Schedule out{"forward", placement, {}};
+  for (std::int32_t r = 0; r < placement.ranks(); ++r) {
+    out.programs.push_back(forward_program(placement, r));
+  }
   return out;
 }
 
@@ -232,6 +252,39 @@ std::int32_t live_activations_max(const Program& program) {
     }
   }
   return most;
+}
+
+std::int64_t kept_activations_max(const Program& program, std::span<const std::int64_t> weight) {
+  struct Chunk {
+    std::int32_t next = 0;  // micro-batch whose weight gradients are to be added next
+    std::set<std::int32_t> waiting;
+  };
+  std::vector<Chunk> chunks(weight.size());
+  std::int64_t kept = 0;
+  std::int64_t most = 0;
+  for (const Action& action : program) {
+    for (const Pass& pass : action.passes()) {
+      const auto c = static_cast<std::size_t>(pass.chunk);
+      if (pass.kind == PassKind::kForward) most = std::max(most, kept += weight[c]);
+      if (pass.kind != PassKind::kBackward && pass.kind != PassKind::kBackwardWeight) continue;
+      Chunk& chunk = chunks[c];
+      chunk.waiting.insert(pass.micro_batch);
+      for (; chunk.waiting.erase(chunk.next) == 1; ++chunk.next) kept -= weight[c];
+    }
+  }
+  return most;
+}
+
+bool weights_in_order(const Program& program, std::int32_t chunk) {
+  std::int32_t next = 0;
+  for (const Action& action : program) {
+    for (const Pass& pass : action.passes()) {
+      if (pass.chunk != chunk) continue;
+      if (pass.kind != PassKind::kBackward && pass.kind != PassKind::kBackwardWeight) continue;
+      if (pass.micro_batch != next++) return false;
+    }
+  }
+  return true;
 }
 
 std::string to_string(const Pass& pass, const Placement& placement, std::int32_t rank) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -66,12 +67,19 @@ struct Published {
 /// time_schedule() tells.
 [[nodiscard]] Status check_schedule(const Schedule& schedule);
 
-/// Forward passes only (validation, probing, generation) of a rank with one chunk.
-[[nodiscard]] Program forward_program(std::int32_t micro_batches);
+/// Forward passes only (evaluation): as a wave, stage s takes micro-batch m at time s + m.
+[[nodiscard]] Program forward_program(const Placement& placement, std::int32_t rank);
+[[nodiscard]] Schedule forward_schedule(const Placement& placement);
 
 /// Most activations that are live at once: of each chunk and micro-batch, from its F to the end of
 /// its B or W.
 [[nodiscard]] std::int32_t live_activations_max(const Program& program);
+/// The same where an activation of chunk c weighs weight[c], and lives until the weight gradients
+/// of all micro-batches before it are in too, since they are added in order.
+[[nodiscard]] std::int64_t kept_activations_max(const Program& program,
+                                                std::span<const std::int64_t> weight);
+/// Whether B and W of a chunk come in the order of their micro-batches.
+[[nodiscard]] bool weights_in_order(const Program& program, std::int32_t chunk);
 
 /// "2F0", as torch.distributed.pipelining writes it: stage, pass, micro-batch of the step.
 [[nodiscard]] std::string to_string(const Pass& pass, const Placement& placement,

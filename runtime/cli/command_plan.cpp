@@ -39,12 +39,19 @@ ordered_json to_json(const graph::Plan& plan) {
                                {"message_bytes", channel.message_bytes}});
   }
   for (const graph::StagePlan& stage : plan.stages) {
+    ordered_json chunks;
+    for (const graph::ChunkPlan& chunk : stage.chunks) {
+      chunks.push_back({{"stage", chunk.stage},
+                        {"route", chunk.route},
+                        {"layer_first", chunk.layer_first},
+                        {"layer_last", chunk.layer_last},
+                        {"embedding", chunk.is_first},
+                        {"head", chunk.is_last}});
+    }
     out["stages"].push_back(
         {{"pipeline_rank", stage.pipeline_rank},
-         {"layer_first", stage.layer_first},
-         {"layer_last", stage.layer_last},
-         {"embedding", stage.is_first},
-         {"head", stage.is_last},
+         {"chunks", chunks},
+         {"activation_buffers_needed", stage.activation_buffers_needed},
          {"activation_credits", stage.activation_credits},
          {"program", graph::to_string(stage.program, plan.placement, stage.pipeline_rank)}});
   }

@@ -139,7 +139,9 @@ const model::ParameterSet* Cluster::parameters_of(graph::ActorIndex owner) const
 std::vector<std::pair<std::string, Shape>> Cluster::parameters() const {
   std::vector<std::pair<std::string, Shape>> out;
   for (const Owned& owner : owners_) {
-    for (const model::Parameter& p : owner.set->all()) out.emplace_back(p.name, p.shape);
+    for (const model::Parameter& p : owner.set->all()) {
+      if (!p.is_replica) out.emplace_back(p.name, p.shape);
+    }
   }
   return out;
 }

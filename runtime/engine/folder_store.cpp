@@ -61,6 +61,7 @@ store::CheckpointLayout checkpoint_layout(
   layout.files = std::move(tokenizer_files);
   static_cast<void>(cluster.for_each_owner([&](model::ParameterSet& set) -> Status {
     for (const model::Parameter& p : set.all()) {
+      if (p.is_replica) continue;
       const bool is_bias = p.kind == model::ParameterKind::kGateBias;
       layout.parameters.push_back({p.name, p.shape, !is_bias, is_bias});
     }

@@ -80,12 +80,25 @@ TEST(Channel, EveryCreditComesBack) {
 TEST(Channel, CreditsComeInBatchesOfHalfTheWindow) {
   Recorder context;
   Channel channel = make(8);
-  for (std::int32_t m = 0; m < 8; ++m) channel.on_message(context, data(m));
+  for (std::int32_t m = 0; m < 7; ++m) channel.on_message(context, data(m));
   for (int i = 0; i < 3; ++i) channel.on_message(context, credit());
   EXPECT_EQ(context.credits_returned(), 0);
   channel.on_message(context, credit());
   EXPECT_EQ(context.credits_returned(), 4);
-  EXPECT_EQ(context.sent.size(), 9U);  // in one message
+  EXPECT_EQ(context.sent.size(), 8U);  // in one message
+}
+
+// Nothing may be held back from a sender whose other messages wait for what it sends next.
+TEST(Channel, ASenderWithoutCreditsGetsThemAtOnce) {
+  Recorder context;
+  Channel channel = make(8);
+  for (std::int32_t m = 0; m < 8; ++m) channel.on_message(context, data(m));
+  channel.on_message(context, credit());
+  EXPECT_EQ(context.credits_returned(), 1);
+  channel.on_message(context, credit());  // it has one on its way
+  EXPECT_EQ(context.credits_returned(), 1);
+  channel.on_message(context, data(8));
+  EXPECT_EQ(context.credits_returned(), 2);
 }
 
 TEST(ChannelDeathTest, SendingWithoutACreditIsABug) {

@@ -246,8 +246,8 @@ TEST_F(ReplayTest, StopsBeforeAMessageAndWritesWhatIsThere) {
   EXPECT_FALSE(parameters->contains("model.layers.0.self_attn.o_proj.weight"));
   const auto inputs = store::SafetensorsFile::open(folder_ / "dump/inputs.safetensors");
   ASSERT_TRUE(inputs);
-  EXPECT_TRUE(inputs->contains("activation of step 2, micro-batch 1 from stage 0: rows"));
-  EXPECT_FALSE(inputs->contains("activation of step 1, micro-batch 1 from stage 0: rows"));
+  EXPECT_TRUE(inputs->contains("activation of step 2, micro-batch 1, layer 3 from stage 0: rows"));
+  EXPECT_FALSE(inputs->contains("activation of step 1, micro-batch 1, layer 3 from stage 0: rows"));
 
   // Where it is asked to go on, it does so to the end.
   ReplayOptions options;

@@ -123,7 +123,7 @@ TEST_F(ReplayHostTest, AnActorThatDoesOtherwiseIsNamed) {
       [] { return std::make_unique<toy::Producer>(toy::Sizes{.credits = 2, .rows = 65}); }));
   ASSERT_TRUE(wide.difference);
   EXPECT_EQ(wide.difference->actor, "producer");
-  EXPECT_EQ(wide.difference->message, "activation of step 0, micro-batch 0");
+  EXPECT_EQ(wide.difference->message, "activation of step 0, micro-batch 0, layer 0");
   EXPECT_EQ(wide.difference->field, "rows");
   EXPECT_EQ(wide.difference->here, "F32 [64]");
 

@@ -146,7 +146,7 @@ TEST(MessageCodec, NamesFieldsAndArrays) {
   EXPECT_EQ(to_string(take_head(reader)), "dispatch of step 3, micro-batch 1, layer 2");
   const auto got = fields(ByteReader(bytes));
   ASSERT_TRUE(got);
-  ASSERT_EQ(got->size(), 5U);
+  ASSERT_EQ(got->size(), 6U);
   EXPECT_EQ((*got)[0].name, "normed");
   EXPECT_EQ((*got)[0].value, "BF16 [4, 8]");
   EXPECT_EQ((*got)[0].array->state, ArrayInfo::State::kValues);

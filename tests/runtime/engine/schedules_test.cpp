@@ -1,0 +1,154 @@
+// Every schedule trains live and in virtual time, and gives the bits of one stage: gradients of a
+// batch, losses and weights of training steps, losses of an evaluation.
+#include <gtest/gtest.h>
+
+#include "graph/schedule/csv.hpp"
+#include "kernels/base/digest.hpp"
+#include "tests/runtime/engine/training_support.hpp"
+
+namespace sluice::engine {
+namespace {
+
+constexpr std::int32_t kLayers = 8;
+constexpr std::int32_t kMicroBatches = 8;
+
+ClusterOptions options_of(RandomReader& reader) {
+  ClusterOptions options = small_training(reader);
+  options.model.num_hidden_layers = kLayers;
+  options.plan.micro_batches = kMicroBatches;
+  options.plan.micro_batch_size = 1;
+  options.plan.sequence_length = 8;
+  options.device.threads = 1;
+  return options;
+}
+
+// By name: digests of tensors, and numbers of reports.
+using Results = std::map<std::string, std::uint64_t>;
+
+std::uint64_t bits(double value) { return std::bit_cast<std::uint64_t>(value); }
+
+void note(Results& results, const std::string& name, const actors::StepReport& report) {
+  results[name + ".main"] = bits(report.main);
+  results[name + ".balance"] = bits(report.balance);
+  for (const double loss : report.mtp) results[name + ".mtp"] = bits(loss);
+  results[name + ".norm"] = bits(report.gradient_norm);
+  for (const auto& layer : report.layers)
+    results[fmt::format("{}.violation.{}", name, layer.layer)] = bits(layer.max_violation);
+}
+
+Status command(Cluster& cluster, actors::Body body, const std::string& name, Results& results) {
+  cluster.command(std::move(body));
+  for (;;) {
+    SLUICE_ASSIGN(const actors::Message message, cluster.receive());
+    if (std::holds_alternative<actors::Idle>(message.body)) return {};
+    if (const auto* report = std::get_if<actors::StepReport>(&message.body)) {
+      note(results, fmt::format("{}.{}", name, report->index), *report);
+    } else if (const auto* part = std::get_if<actors::SnapshotPart>(&message.body)) {
+      for (const actors::ParameterState& p : part->parameters) {
+        const auto [at, is_new] = results.emplace(name + ".value." + p.name, digest(p.value));
+        SLUICE_CHECK(is_new, "{} of two owners", p.name);
+        if (!p.gradient.empty()) results[name + ".gradient." + p.name] = digest(p.gradient);
+      }
+    }
+  }
+}
+
+Result<Results> run(const ClusterOptions& options) {
+  SLUICE_ASSIGN(auto cluster, start_training(options));
+  Results results;
+  const actors::SnapshotRequest look{0, actors::SnapshotPurpose::kProbe};
+  const actors::RunStep gradient{actors::StepMode::kGradient, 0, options.plan.micro_batches};
+  const actors::RunStep evaluate{actors::StepMode::kEvaluate, 7, 5};
+  SLUICE_TRY(command(*cluster, gradient, "batch", results));
+  SLUICE_TRY(command(*cluster, look, "batch", results));
+  SLUICE_TRY(command(*cluster, actors::RunTraining{0, 2}, "step", results));
+  SLUICE_TRY(command(*cluster, evaluate, "evaluation", results));
+  SLUICE_TRY(command(*cluster, look, "after", results));
+  SLUICE_TRY(cluster->stop());
+  return results;
+}
+
+// Of one stage, by gradient_shards.
+const Results& one_stage(std::int32_t shards) {
+  static std::map<std::int32_t, Results> known;
+  const auto found = known.find(shards);
+  if (found != known.end()) return found->second;
+  RandomReader reader(small_model().vocab_size);
+  ClusterOptions options = options_of(reader);
+  options.plan.gradient_shards = shards;
+  auto results = run(options);
+  SLUICE_CHECK(results.has_value(), "{}", results.error().message);
+  return known.emplace(shards, std::move(*results)).first->second;
+}
+
+void expect_same(const ClusterOptions& options, std::int32_t shards, const std::string& what) {
+  const auto results = run(options);
+  ASSERT_TRUE(results) << what << ": " << results.error().message;
+  const Results& expected = one_stage(shards);
+  ASSERT_GT(expected.size(), 200u);
+  ASSERT_EQ(results->size(), expected.size()) << what;
+  for (const auto& [name, digest] : expected)
+    ASSERT_EQ(results->at(name), digest) << what << ": " << name << " differs";
+}
+
+void in_virtual_time(ClusterOptions& options, std::uint64_t seed) {
+  options.host = [seed](device::CpuDevice& device) {
+    host::SimHost::Config config;
+    config.seed = seed;
+    config.compute = device.context();
+    return std::make_unique<host::SimHost>(std::move(config));
+  };
+}
+
+struct Case {
+  const char* schedule;
+  std::int32_t ranks;
+};
+
+class EverySchedule : public testing::TestWithParam<Case> {
+ protected:
+  ClusterOptions options() {
+    ClusterOptions options = options_of(reader_);
+    options.plan.schedule = GetParam().schedule;
+    options.plan.pipeline_parallel_size = GetParam().ranks;
+    return options;
+  }
+  static std::int32_t shards() { return GetParam().schedule == std::string("dualpipe") ? 2 : 1; }
+
+  RandomReader reader_{small_model().vocab_size};
+};
+
+TEST_P(EverySchedule, GivesTheBitsOfOneStageLive) {
+  for (const std::int32_t run_ahead : {0, 1, 2}) {
+    ClusterOptions options = this->options();
+    options.plan.run_ahead = run_ahead;
+    options.plan.expert_parallel_size = 1 << run_ahead;
+    options.device.threads = 1 + run_ahead % 2;
+    expect_same(options, shards(), fmt::format("run_ahead {}", run_ahead));
+  }
+}
+
+TEST_P(EverySchedule, GivesTheBitsOfOneStageInAnyOrderOfEvents) {
+  for (std::uint64_t seed = 0; seed < 12; ++seed) {
+    ClusterOptions options = this->options();
+    options.plan.run_ahead = static_cast<std::int32_t>(seed % 3);
+    options.plan.expert_parallel_size = 1 << (seed / 3 % 3);
+    in_virtual_time(options, seed);
+    expect_same(options, shards(), fmt::format("seed {}", seed));
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Sizes, EverySchedule,
+    testing::Values(Case{"gpipe", 3}, Case{"1f1b", 4}, Case{"interleaved_1f1b", 1},
+                    Case{"interleaved_1f1b", 2}, Case{"interleaved_1f1b", 4}, Case{"zb1p", 1},
+                    Case{"zb1p", 3}, Case{"zbv", 1}, Case{"zbv", 2}, Case{"zbv", 4},
+                    Case{"dualpipev", 1}, Case{"dualpipev", 3}, Case{"dualpipev", 4},
+                    Case{"dualpipe", 2}, Case{"dualpipe", 4}),
+    [](const auto& info) {
+      return fmt::format("{}On{}", info.param.schedule[0] == '1' ? "f1b" : info.param.schedule,
+                         info.param.ranks);
+    });
+
+}  // namespace
+}  // namespace sluice::engine
