@@ -1,6 +1,7 @@
 // Combinations of keys, and the way from [model] to an architecture.
 #include "runtime/config/config.hpp"
 
+#include "runtime/config/schedule_file.hpp"
 #include "runtime/store/hf_config.hpp"
 
 namespace sluice::config {
@@ -41,6 +42,23 @@ model::ModelConfig ModelOverrides::applied_to(model::ModelConfig model) const {
     if (const auto& value = self.slot<T>(f.name)) f.value = *value;
   });
   return model;
+}
+
+// Of a schedule that cannot be: one. What is wrong with it is said elsewhere.
+std::int64_t Config::gradient_shards() const {
+  if (train.gradient_shards > 0) return train.gradient_shards;
+  std::size_t routes = 1;
+  if (!schedule.file.empty()) {
+    if (const auto read = read_schedule(schedule_path(*this)))
+      routes = read->schedule.placement.routes().size();
+  } else {
+    const graph::ScheduleSize size{static_cast<std::int32_t>(topology.pipeline_parallel_size),
+                                   static_cast<std::int32_t>(micro_batches()),
+                                   static_cast<std::int32_t>(schedule.stages_per_rank)};
+    if (const auto made = graph::make_schedule(schedule.name, size))
+      routes = made->placement.routes().size();
+  }
+  return static_cast<std::int64_t>(routes);
 }
 
 std::filesystem::path Config::checkpoint_directory() const {

@@ -72,6 +72,7 @@ struct TopologySection {
   std::int64_t expert_parallel_size = 1;
   std::int64_t data_parallel_size = 1;
   std::vector<std::int64_t> layers_per_stage;
+  std::int64_t activation_buffers = 0;
 
   template <class V>
   void visit_fields(V&& visit) {
@@ -87,12 +88,17 @@ struct TopologySection {
     visit(field("layers_per_stage", layers_per_stage)
               .range(1, 10000)
               .doc("main layers of each stage, in order; empty: balanced"));
+    visit(
+        field("activation_buffers", activation_buffers)
+            .range(0, 1 << 20)
+            .doc("micro-batches that a rank keeps at once; 0: what its schedule needs, and ahead"));
   }
 };
 
 struct ScheduleSection {
   std::string name = "1f1b";
   std::string file;
+  std::int64_t stages_per_rank = 0;
   std::int64_t run_ahead = 1;
 
   template <class V>
@@ -101,9 +107,12 @@ struct ScheduleSection {
               .one_of(graph::schedule_names())
               .doc("order of forward and backward passes; `sluice schedule` shows each"));
     visit(field("file", file).doc("CSV of torch.distributed.pipelining, in place of name"));
+    visit(field("stages_per_rank", stages_per_rank)
+              .range(0, 64)
+              .doc("of interleaved_1f1b; 0: as many as a schedule has by itself"));
     visit(field("run_ahead", run_ahead)
               .range(0, 64)
-              .doc("passes of a stage that may start before the oldest one ends"));
+              .doc("actions of a rank that may start before the oldest one ends"));
   }
 };
 
@@ -112,6 +121,7 @@ struct TrainSection {
   std::int64_t sequence_length = 256;
   std::int64_t micro_batch_size = 1;
   std::int64_t global_batch_size = 8;
+  std::int64_t gradient_shards = 0;
   double learning_rate = 2.2e-4;
   double minimum_learning_rate = 2.2e-5;
   std::int64_t warmup_steps = 100;
@@ -234,6 +244,8 @@ struct Config {
   [[nodiscard]] std::int64_t micro_batches() const {
     return train.global_batch_size / train.micro_batch_size;
   }
+  /// train.gradient_shards, or the number of routes that micro-batches take in the schedule.
+  [[nodiscard]] std::int64_t gradient_shards() const;
   [[nodiscard]] std::filesystem::path checkpoint_directory() const;
   /// "run.toml:7: train.steps", "--set train.steps", or the key alone where the default acts.
   [[nodiscard]] std::string where(std::string_view key) const;
@@ -336,6 +348,10 @@ void TrainSection::visit_batches(V&& visit) {
   visit(field("global_batch_size", global_batch_size)
             .range(1, 1 << 20)
             .doc("sequences of a step; a multiple of micro_batch_size"));
+  visit(field("gradient_shards", gradient_shards)
+            .range(0, 1 << 20)
+            .doc("parts of a step whose gradients are summed apart, then along a tree; 0: one for "
+                 "each route of the schedule"));
 }
 
 template <class V>

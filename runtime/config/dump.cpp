@@ -47,6 +47,7 @@ bool is_in(std::string_view name, std::initializer_list<std::string_view> names)
 std::vector<std::pair<std::string, std::string>> numerics_of(const Config& config) {
   std::vector<std::pair<std::string, std::string>> out;
   Config copy = config;
+  copy.train.gradient_shards = config.gradient_shards();  // as it acts
   copy.visit_fields([&](std::string_view section, auto& f) {
     const bool decides = is_in(section, {"model", "precision", "train", "data"}) &&
                          !is_in(f.name, {"config", "steps", "validation_every",

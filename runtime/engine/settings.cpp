@@ -45,10 +45,6 @@ Status check_live(const config::Config& config) {
                          config.where("topology.data_parallel_size"),
                          config.topology.data_parallel_size);
   }
-  if (!config.topology.layers_per_stage.empty()) {
-    return invalid_input("{} is simulated only; leave it out, stages are balanced",
-                         config.where("topology.layers_per_stage"));
-  }
   return {};
 }
 
@@ -69,6 +65,11 @@ Result<ClusterOptions> cluster_options(const config::Config& config,
     if (!read) return in_context(config.where("schedule.file"), std::move(read).error());
     out.plan.schedule_read = std::move(read->schedule);
   }
+  for (const std::int64_t layers : config.topology.layers_per_stage)
+    out.plan.layers_per_stage.push_back(static_cast<std::int32_t>(layers));
+  out.plan.activation_buffers = static_cast<std::int32_t>(config.topology.activation_buffers);
+  out.plan.stages_per_rank = static_cast<std::int32_t>(config.schedule.stages_per_rank);
+  out.plan.gradient_shards = static_cast<std::int32_t>(config.train.gradient_shards);
   out.plan.run_ahead = static_cast<std::int32_t>(config.schedule.run_ahead);
   out.plan.micro_batches = static_cast<std::int32_t>(config.micro_batches());
   out.plan.micro_batch_size = static_cast<std::int32_t>(config.train.micro_batch_size);

@@ -85,6 +85,43 @@ TEST_P(Resume, UnderAnotherLayoutEveryTime) {
   EXPECT_TRUE(expected == actual);
 }
 
+// Each piece by another schedule. What changes bits is into how many parts a batch is summed.
+TEST_P(Resume, UnderEverySchedule) {
+  const std::string batch = "train.global_batch_size=4", parts = "train.gradient_shards=2";
+  train("unbroken", {batch, parts}, false);
+  const std::vector<std::vector<std::string>> pieces{
+      {"schedule.name=dualpipe", "topology.pipeline_parallel_size=2"},
+      {"schedule.name=zb1p", "topology.pipeline_parallel_size=3"},
+      {"schedule.name=zbv", "topology.layers_per_stage=[1, 2]"},
+      {"schedule.name=dualpipev", "topology.expert_parallel_size=2"},
+      {"schedule.name=interleaved_1f1b", "schedule.stages_per_rank=3"},
+      {"schedule.name=dualpipe", "topology.pipeline_parallel_size=2", "schedule.run_ahead=0"}};
+  for (std::size_t i = 0; i < pieces.size(); ++i) {
+    std::vector<std::string> sets = pieces[i];
+    sets.insert(sets.end(), {batch, parts});
+    if (i + 1 < pieces.size()) sets.push_back(fmt::format("train.steps={}", i + 1));
+    train("broken", sets, i > 0);
+  }
+  const auto expected = files_of(run_.directory("unbroken") / "checkpoints" / "step-00000008");
+  const auto actual = files_of(run_.directory("broken") / "checkpoints" / "step-00000008");
+  ASSERT_GE(expected.size(), 4u);
+  EXPECT_TRUE(expected == actual);
+
+  const ChildResult other = run_.train("broken", with_recipe({batch, "train.steps=9"}), true);
+  EXPECT_EQ(other.exit_code, 2) << describe(other);
+  EXPECT_THAT(other.error, HasSubstr("train.gradient_shards (1 here, 2 there)"));
+}
+
+// DualPipe by itself sums its two ways apart.
+TEST_P(Resume, DualPipeNeedsNoKeyOfItsOwn) {
+  train(
+      "dualpipe",
+      {"train.global_batch_size=4", "schedule.name=dualpipe", "topology.pipeline_parallel_size=2"},
+      false);
+  train("one stage", {"train.global_batch_size=4", "train.gradient_shards=2"}, false);
+  EXPECT_EQ(metrics_of(run_.directory("dualpipe")), metrics_of(run_.directory("one stage")));
+}
+
 TEST_P(Resume, AfterAnInterrupt) {
   const std::vector<std::string> sets = with_recipe({"train.steps=150"});
   train("unbroken", {"train.steps=150"}, false);
