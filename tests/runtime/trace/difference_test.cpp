@@ -77,7 +77,8 @@ TEST(Difference, NamesTheFirstElement) {
   got.actor = "stage 0";
   got.receiver = "stage 1";
   EXPECT_EQ(to_string(got, "recorded", "replayed"),
-            "stage 0: activation of step 3, micro-batch 1, layer 0 to stage 1 differs in rows F32 [4, 8], "
+            "stage 0: activation of step 3, micro-batch 1, layer 0 to stage 1 differs in rows F32 "
+            "[4, 8], "
             "first at [1, 5]: 0.5 recorded, 0 replayed (1 of 32 elements differ, by 0.5 at most)");
 }
 
