@@ -150,5 +150,107 @@ INSTANTIATE_TEST_SUITE_P(
                          info.param.ranks);
     });
 
+// Weight gradients wait for their turn without a place in the window: backward passes in any order,
+// whole and in halves, with a window of one too.
+TEST(Schedules, AFileInAnyOrderGivesTheBitsOfOneStage) {
+  const std::string rows =
+      "0F0,0F1,0F2,0F3,0F4,0F5,0F6,0F7,0I7,0B6,0I5,0W5,0B4,0B0,0W7,0I1,0B2,0B3,0W1\n"
+      "1F3,1F2,1F1,1F0,1F7,1F6,1F5,1F4,1I7,1I6,1B5,1W6,1W7,1B4,1I0,1B1,1B2,1B3,1W0\n";
+  for (std::uint64_t seed = 0; seed < 9; ++seed) {
+    RandomReader reader(small_model().vocab_size);
+    ClusterOptions options = options_of(reader);
+    auto read = graph::parse_csv(rows, "mine.csv");
+    ASSERT_TRUE(read) << read.error().message;
+    options.plan.schedule_read = std::move(read->schedule);
+    options.plan.pipeline_parallel_size = 2;
+    options.plan.expert_parallel_size = 2;
+    options.plan.run_ahead = static_cast<std::int32_t>(seed % 3);
+    if (seed >= 3) in_virtual_time(options, seed);
+    expect_same(options, 1, fmt::format("mine.csv, seed {}", seed));
+  }
+}
+
+TEST(Schedules, UnevenStagesGiveTheBitsOfOneStage) {
+  RandomReader reader(small_model().vocab_size);
+  ClusterOptions options = options_of(reader);
+  options.plan.schedule = "zbv";
+  options.plan.pipeline_parallel_size = 2;
+  options.plan.layers_per_stage = {3, 1, 1, 3};
+  expect_same(options, 1, "3, 1, 1, 3 layers");
+}
+
+TEST(Schedules, PartsOfABatchAreSummedAlongTheTreeWhereverTheyAre) {
+  for (const std::int32_t shards : {4, 8}) {
+    RandomReader reader(small_model().vocab_size);
+    ClusterOptions options = options_of(reader);
+    options.plan.schedule = "dualpipe";
+    options.plan.pipeline_parallel_size = 2;
+    options.plan.gradient_shards = shards;
+    expect_same(options, shards, fmt::format("{} parts", shards));
+    options.plan.schedule = "zb1p";
+    expect_same(options, shards, fmt::format("{} parts", shards));
+  }
+  EXPECT_NE(one_stage(1), one_stage(8)) << "parts that change nothing test nothing";
+}
+
+// ---- Overlap
+
+graph::Schedule without_pairs(graph::Schedule schedule) {
+  for (graph::Program& program : schedule.programs) {
+    graph::Program alone;
+    for (const graph::Action& action : program)
+      for (const graph::Pass& pass : action.passes()) alone.emplace_back(pass);
+    program = std::move(alone);
+  }
+  return schedule;
+}
+
+struct Elapsed {
+  std::int64_t step_ns = 0, idle_ns = 0, busy_ns = 0;
+};
+
+// One action at a time, experts on lanes of their own: every message takes half as long as a task.
+Elapsed elapsed(const graph::Schedule& schedule) {
+  RandomReader reader(small_model().vocab_size);
+  ClusterOptions options = options_of(reader);
+  options.plan.pipeline_parallel_size = schedule.placement.ranks();
+  options.plan.schedule_read = schedule;
+  options.plan.run_ahead = 0;
+  const WatchedHost* watched = nullptr;
+  options.host = [&](device::CpuDevice& device) {
+    host::SimHost::Config config;
+    config.message = {500'000, 500'000};
+    config.task = {1'000'000, 1'000'000};
+    config.compute = device.context();
+    auto host = std::make_unique<WatchedHost>(config);
+    host->set_expert_lanes();
+    watched = host.get();
+    return host;
+  };
+  auto cluster = start_training(options);
+  SLUICE_CHECK(cluster.has_value(), "{}", cluster.error().message);
+  SLUICE_CHECK(run_steps(**cluster, 0, 1).has_value());
+  Elapsed out{watched->sim().now_ns(), 0, 0};
+  for (std::int32_t rank = 0; rank < schedule.placement.ranks(); ++rank) {
+    out.idle_ns += watched->sim().lane(rank).idle_ns;
+    out.busy_ns += watched->sim().lane(rank).busy_ns;
+  }
+  return out;
+}
+
+// As in the report (3.2.1): an F and a B of different micro-batches hide each other's all-to-alls.
+TEST(Schedules, APairHidesWhatFThenBExposes) {
+  auto schedule = graph::make_schedule("dualpipev", {2, kMicroBatches});
+  ASSERT_TRUE(schedule) << schedule.error().message;
+  const Elapsed pairs = elapsed(*schedule);
+  const Elapsed series = elapsed(without_pairs(*schedule));
+  ASSERT_EQ(pairs.busy_ns, series.busy_ns) << "the same work";
+  EXPECT_LT(pairs.step_ns, series.step_ns * 9 / 10);
+  EXPECT_LT(pairs.idle_ns, series.idle_ns * 2 / 3)
+      << "idle " << pairs.idle_ns << " ns with pairs, " << series.idle_ns << " one after the other";
+  RecordProperty("step_ns_pairs", std::to_string(pairs.step_ns));
+  RecordProperty("step_ns_series", std::to_string(series.step_ns));
+}
+
 }  // namespace
 }  // namespace sluice::engine
