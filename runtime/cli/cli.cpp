@@ -12,7 +12,7 @@ namespace {
 
 constexpr AddCommand* kCommands[] = {
     add_bench,  add_config,   add_generate, add_metrics,  add_plan,  add_probe,
-    add_replay, add_schedule, add_simulate, add_tokenize, add_train,
+    add_replay, add_schedule, add_simulate, add_tokenize, add_trace, add_train,
 };
 
 int report(const Error& error) {

@@ -28,6 +28,7 @@ AddCommand add_replay;
 AddCommand add_schedule;
 AddCommand add_simulate;
 AddCommand add_tokenize;
+AddCommand add_trace;
 AddCommand add_train;
 
 /// Exit codes: 0 done, 1 something failed later, 2 the caller's input is wrong. An Error is one

@@ -50,6 +50,7 @@ TaskEvent take_task(ByteReader& in) {
   in.take_into(event.times.submitted_ns);
   in.take_into(event.times.started_ns);
   in.take_into(event.times.ended_ns);
+  in.take_into(event.memory_bytes);
   event.name = in.take_text();
   return event;
 }
@@ -79,7 +80,8 @@ void encode(const DeliveryEvent& event, ByteWriter& out) {
   out.put(event.task ? *event.task : event.timer.value_or(0));
 }
 
-void encode(ActorIndex actor, const actors::Task& task, host::TaskTimes times, ByteWriter& out) {
+void encode(ActorIndex actor, const actors::Task& task, host::TaskTimes times,
+            std::int64_t memory_bytes, ByteWriter& out) {
   out.put(actor);
   out.put(task.lane);
   out.put(task.priority);
@@ -89,6 +91,7 @@ void encode(ActorIndex actor, const actors::Task& task, host::TaskTimes times, B
   out.put(times.submitted_ns);
   out.put(times.started_ns);
   out.put(times.ended_ns);
+  out.put(memory_bytes);
   out.put_text(task.name);
 }
 

@@ -44,6 +44,7 @@ struct TaskEvent {
   double operations = 0;
   actors::Key key{};
   host::TaskTimes times;
+  std::int64_t memory_bytes = 0;  ///< of tensors on its device when it ended; 0: not known
   std::string name;
 };
 struct PayloadEvent {
@@ -59,7 +60,8 @@ void encode_send(ActorIndex from, ActorIndex to, std::int64_t time_ns,
                  const actors::Message& message, ArrayVisitor& arrays, ByteWriter& out);
 void encode(const ForwardEvent& event, ByteWriter& out);
 void encode(const DeliveryEvent& event, ByteWriter& out);
-void encode(ActorIndex actor, const actors::Task& task, host::TaskTimes times, ByteWriter& out);
+void encode(ActorIndex actor, const actors::Task& task, host::TaskTimes times,
+            std::int64_t memory_bytes, ByteWriter& out);
 /// Its head; the elements follow.
 void encode(const ArrayInfo& payload, ByteWriter& out);
 

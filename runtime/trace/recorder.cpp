@@ -86,7 +86,7 @@ void Recorder::on_delivery(ActorIndex to, const actors::Message& message, std::i
 void Recorder::on_task(ActorIndex actor, const actors::Task& task, host::TaskTimes times) {
   if (log_ == nullptr) return;
   ByteWriter record;
-  encode(actor, task, times, record);
+  encode(actor, task, times, memory_bytes_ ? memory_bytes_() : 0, record);
   log_->append(RecordKind::kTask, record.bytes());
 }
 

@@ -10,6 +10,7 @@
 // actors receive it and through however many channels.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -25,6 +26,9 @@ class Recorder final : public host::Observer {
  public:
   Recorder() = default;
 
+  /// Before begin(): asked for the bytes of tensors on the device whenever a task has ended, on the
+  /// thread that ran it.
+  void measure_memory(std::function<std::int64_t()> bytes) { memory_bytes_ = std::move(bytes); }
   /// Makes the folder and its log, which begins with `recording`. A log that is there is replaced.
   [[nodiscard]] Status begin(const std::filesystem::path& directory, const Recording& recording);
   /// The first failure to write, after which the recording ends but the run goes on.
@@ -44,6 +48,7 @@ class Recorder final : public host::Observer {
   std::unique_ptr<LogWriter> log_;
   Payloads payloads_ = Payloads::kNone;
   std::vector<std::int64_t> deliveries_;  // by actor, whose calls never overlap
+  std::function<std::int64_t()> memory_bytes_;
   TensorDigests digests_;
 };
 

@@ -1,0 +1,63 @@
+// sluice trace: what a recording shows of a run, for Perfetto and for people.
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+#include <system_error>
+
+#include "runtime/cli/cli.hpp"
+#include "runtime/trace/chrome_trace.hpp"
+
+namespace sluice {
+namespace {
+
+struct Arguments {
+  std::string directory;
+  std::string out;
+};
+
+struct Close {
+  void operator()(std::FILE* file) const { std::fclose(file); }
+};
+
+tl::unexpected<Error> file_failure(const std::string& path) {
+  return failed("cannot write {}: {}", path, std::generic_category().message(errno));
+}
+
+Result<int> export_trace(const Arguments& arguments) {
+  SLUICE_ASSIGN(const trace::Timeline timeline, trace::read_timeline(arguments.directory));
+  const std::unique_ptr<std::FILE, Close> file(std::fopen(arguments.out.c_str(), "w"));
+  if (file == nullptr) {
+    return invalid_input("cannot create {}: {}", arguments.out,
+                         std::generic_category().message(errno));
+  }
+  SLUICE_TRY(trace::write_chrome_trace(timeline, [&](std::string_view text) -> Status {
+    if (std::fwrite(text.data(), 1, text.size(), file.get()) != text.size())
+      return file_failure(arguments.out);
+    return {};
+  }));
+  if (std::fflush(file.get()) != 0) return file_failure(arguments.out);
+  fmt::print("wrote {} ({} tasks, {} messages); open it at ui.perfetto.dev\n", arguments.out,
+             timeline.tasks.size(), timeline.messages.size());
+  return 0;
+}
+
+void add_export(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
+  auto* command = trace.add_subcommand(
+      "export", "Lanes, channels, messages and counters as JSON for Perfetto or Chrome");
+  command->add_option("recording", arguments->directory, "folder that sluice train --record wrote")
+      ->required();
+  command->add_option("--out", arguments->out, "file to write")->required();
+  command->callback([arguments, &run] { run = [arguments] { return export_trace(*arguments); }; });
+}
+
+}  // namespace
+
+void add_trace(CLI::App& app, CommandRun& run) {
+  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  auto* command = app.add_subcommand("trace", "Show what happened in a recorded run");
+  command->require_subcommand(1);
+  add_export(*command, arguments, run);
+}
+
+}  // namespace sluice
