@@ -53,6 +53,15 @@ TEST_F(ReplayTest, EveryKernelSetAndThreadCountGivesTheSame) {
   }
 }
 
+TEST_F(ReplayTest, EveryScheduleIsRunAgain) {
+  for (const char* schedule :
+       {"gpipe", "interleaved_1f1b", "zb1p", "zbv", "dualpipe", "dualpipev"}) {
+    ASSERT_TRUE(record(folder_.path(), Payloads::kNone,
+                       {"train.global_batch_size=4", std::string("schedule.name=") + schedule}));
+    expect_identical(replay());
+  }
+}
+
 TEST_F(ReplayTest, BfloatIsTheSameOnItsOwnKernels) {
   ASSERT_TRUE(
       record(folder_.path(), Payloads::kNone, {"precision.recipe=bf16", "device.isa=auto"}));

@@ -21,8 +21,9 @@ using trace::Timeline;
 class TimelineTest : public testing::TestWithParam<const char*> {
  protected:
   TimelineTest() {
-    const Status recorded = record(folder_.path(), trace::Payloads::kNone,
-                                   {std::string("schedule.name=") + GetParam()}, 3);
+    const Status recorded =
+        record(folder_.path(), trace::Payloads::kNone,
+               {"train.global_batch_size=4", std::string("schedule.name=") + GetParam()}, 3);
     EXPECT_TRUE(recorded) << recorded.error().message;
     auto timeline = trace::read_timeline(folder_.path());
     EXPECT_TRUE(timeline) << timeline.error().message;
@@ -32,7 +33,9 @@ class TimelineTest : public testing::TestWithParam<const char*> {
   Timeline timeline_;
 };
 
-INSTANTIATE_TEST_SUITE_P(Schedules, TimelineTest, testing::Values("gpipe", "1f1b"),
+INSTANTIATE_TEST_SUITE_P(Schedules, TimelineTest,
+                         testing::Values("gpipe", "1f1b", "interleaved_1f1b", "zb1p", "zbv",
+                                         "dualpipe", "dualpipev"),
                          [](const auto& info) { return "As_" + std::string(info.param); });
 
 TEST_P(TimelineTest, EveryMessageArrivesAndEveryTaskHasACause) {
