@@ -204,9 +204,8 @@ class Run {
       SLUICE_TRY(store::link_tree(
           *resumed_, std::filesystem::path(options_.record) / trace::kCheckpointFolder));
     }
-    recorder_.measure_memory([device = &cluster_->device()] {
-      return device->allocator().statistics().bytes_in_use;
-    });
+    recorder_.measure_memory(
+        [device = &cluster_->device()] { return device->allocator().statistics().bytes_in_use; });
     return recorder_.begin(options_.record, recording);
   }
 
