@@ -15,7 +15,8 @@ namespace sluice::actors {
 enum class Lane : std::uint8_t { kCompute, kStorage };
 
 /// Work for a device: what it is and costs, and a body that does it. A host may time it without
-/// running the body.
+/// running the body, and then calls `stand_in` in its place: results have their shapes but no
+/// elements, and what later messages depend on is even (graph/model/stand_ins.hpp).
 struct Task {
   std::uint64_t id = 0;   ///< chosen by the actor; comes back in TaskDone
   const char* name = "";  ///< static string, for profiles and traces
@@ -24,6 +25,7 @@ struct Task {
   double operations = 0;      ///< floating-point operations
   Key key{};                  ///< step, micro-batch and layer it works on, for traces
   std::function<void(const kernels::ComputeContext&)> body;
+  std::function<void()> stand_in{};
 };
 
 class Context {

@@ -2,6 +2,7 @@
 #include "actors/expert_group.hpp"
 
 #include "actors/model_layers.hpp"
+#include "graph/model/stand_ins.hpp"
 
 namespace sluice::actors {
 
@@ -69,9 +70,13 @@ Flow ExpertGroup::forward(Key key) {
   model::ExpertBlock::SavedPtr saved = model::ExpertBlock::make_saved();
   model::ExpertBlock::Saved* kept = saved.get();
   const TaskSpec spec{.name = "experts", .priority = in.priority, .key = key};
-  Combine out = co_await run(spec, [&](const ComputeContext& c) {
-    return Combine{block->forward(c, in.normed, in.routing, in.keep, *kept)};
-  });
+  const model::StandIns like{*config().constants, in.normed.shape().rows()};
+  Combine out = co_await run(
+      spec,
+      [&](const ComputeContext& c) {
+        return Combine{block->forward(c, in.normed, in.routing, in.keep, *kept)};
+      },
+      [&] { return Combine{like.expert_sums(group_.expert_count)}; });
   if (in.keep) kept_.emplace(Place{key.layer, key.micro_batch}, std::move(saved));
   in = {};
   const Key answer{key.step, key.micro_batch, key.layer, Topic::kCombine, group_.expert_rank};
@@ -90,9 +95,13 @@ Flow ExpertGroup::backward(Key key) {
   kept_.erase(found);
   model::ExpertBlock::Saved* kept = saved.get();
   const TaskSpec input_task{.name = "experts input gradient", .priority = in.priority, .key = key};
-  CombineGradient out = co_await run(input_task, [&](const ComputeContext& c) {
-    return CombineGradient{here->block.backward_input(c, in.dy, *kept)};
-  });
+  const model::StandIns like{*config().constants, in.dy.shape().rows()};
+  CombineGradient out = co_await run(
+      input_task,
+      [&](const ComputeContext& c) {
+        return CombineGradient{here->block.backward_input(c, in.dy, *kept)};
+      },
+      [&] { return CombineGradient{like.expert_gradients(group_.expert_count)}; });
   in.dy = {};
   const Key answer{key.step, key.micro_batch, key.layer, Topic::kCombineGradient,
                    group_.expert_rank};

@@ -85,11 +85,12 @@ void FlowActor::give_back_credit(const Message& message) {
 }
 
 void FlowActor::submit(const TaskSpec& spec, std::coroutine_handle<> flow,
-                       std::function<void(const kernels::ComputeContext&)> body) {
+                       std::function<void(const kernels::ComputeContext&)> body,
+                       std::function<void()> stand_in) {
   const std::uint64_t id = next_task_++;
   tasks_.emplace(id, flow);
-  context_->submit(
-      {id, spec.name, spec.lane, spec.priority, spec.operations, spec.key, std::move(body)});
+  context_->submit({id, spec.name, spec.lane, spec.priority, spec.operations, spec.key,
+                    std::move(body), std::move(stand_in)});
 }
 
 void FlowActor::open_channel(ActorIndex channel, std::int32_t credits) {

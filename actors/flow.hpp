@@ -154,33 +154,53 @@ class FlowActor : public Actor {
     return {this, channel, std::move(message)};
   }
 
-  template <class F>
+  template <class F, class S>
   struct RunAwaiter {
     using R = std::invoke_result_t<F&, const kernels::ComputeContext&>;
     using Stored = std::conditional_t<std::is_void_v<R>, Done, R>;
     FlowActor* actor;
     TaskSpec spec;
-    F body;  // an lvalue reference, or the lambda itself
+    F body;      // an lvalue reference, or the lambda itself
+    S stand_in;  // likewise
     std::optional<Stored> result;
     bool await_ready() const { return false; }
     void await_suspend(std::coroutine_handle<> handle) {
-      actor->submit(spec, handle, [this](const kernels::ComputeContext& compute) {
-        if constexpr (std::is_void_v<R>) {
-          body(compute);
-          result.emplace();
-        } else {
-          result.emplace(body(compute));
-        }
-      });
+      actor->submit(
+          spec, handle, [this](const kernels::ComputeContext& compute) { compute_with(compute); },
+          [this] { result.emplace(stand_in()); });
     }
     Stored await_resume() { return std::move(*result); }
+
+   private:
+    void compute_with(const kernels::ComputeContext& compute) {
+      if constexpr (std::is_void_v<R>) {
+        body(compute);
+        result.emplace();
+      } else {
+        result.emplace(body(compute));
+      }
+    }
   };
-  /// Runs body(const ComputeContext&) on the lane and gives what it returned.
-  template <class F>
-  [[nodiscard]] RunAwaiter<F> run(TaskSpec spec, F&& body) {
+  template <class R>
+  struct Default {
+    R operator()() const { return R(); }
+  };
+  /// Runs body(const ComputeContext&) on the lane and gives what it returned; on a host that runs
+  /// no bodies, what stand_in() returns.
+  template <class F, class S>
+  [[nodiscard]] RunAwaiter<F, S> run(TaskSpec spec, F&& body, S&& stand_in) {
     static_assert(std::is_lvalue_reference_v<F> || std::is_trivially_destructible_v<F>,
                   "capture by reference, or name the lambda in a statement before (see above)");
-    return {this, spec, std::forward<F>(body), std::nullopt};
+    static_assert(std::is_lvalue_reference_v<S> || std::is_trivially_destructible_v<S>,
+                  "capture by reference, or name the lambda in a statement before (see above)");
+    return {this, spec, std::forward<F>(body), std::forward<S>(stand_in), std::nullopt};
+  }
+  /// The same, with a default value in place of what no body made.
+  template <class F>
+  [[nodiscard]] auto run(TaskSpec spec, F&& body) {
+    using R = std::invoke_result_t<F&, const kernels::ComputeContext&>;
+    using Stored = std::conditional_t<std::is_void_v<R>, Done, R>;
+    return run(spec, std::forward<F>(body), Default<Stored>{});
   }
 
   /// Counts down to zero and makes flows wait there.
@@ -236,7 +256,8 @@ class FlowActor : public Actor {
   };
 
   void submit(const TaskSpec& spec, std::coroutine_handle<> flow,
-              std::function<void(const kernels::ComputeContext&)> body);
+              std::function<void(const kernels::ComputeContext&)> body,
+              std::function<void()> stand_in);
   void give_back_credit(const Message& message);
   void deliver(Message&& message);
   std::vector<ReceiveAwaiter*>::iterator find_receiver(const Key& key);

@@ -93,6 +93,14 @@ std::vector<Tensor> Owner::Sum::copy(const ComputeContext& context) const {
   return out;
 }
 
+std::vector<Tensor> Owner::Sum::shapes() const {
+  std::vector<Tensor> out;
+  for (const model::Parameter& p : parameters()) {
+    if (!p.gradient.empty()) out.push_back(Tensor::meta(DType::kF32, p.gradient.shape()));
+  }
+  return out;
+}
+
 void Owner::Sum::take(const ComputeContext& context, std::span<const std::vector<Tensor>> routes) {
   const std::vector<Tensor> total = tree_sum(context, routes);
   std::size_t i = 0;

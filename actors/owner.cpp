@@ -91,7 +91,9 @@ Async<Done> Owner::exchange(StepStart start, Sum* sum) {
   const TaskSpec copy_task{.name = "share gradients", .key = {start.step, 0, sum->id()}};
   std::vector<std::vector<Tensor>> routes(others.size() + 1);
   const auto own = static_cast<std::size_t>(chunk.route);
-  routes[own] = co_await run(copy_task, [&](const ComputeContext& c) { return sum->copy(c); });
+  routes[own] = co_await run(
+      copy_task, [&](const ComputeContext& c) { return sum->copy(c); },
+      [&] { return sum->shapes(); });
   std::vector<std::int64_t> counts = counts_of(*sum);
   for (const std::int32_t rank : others) {
     const Key key{start.step, 0, sum->id(), Topic::kGradientShare, chunk.route};
@@ -129,8 +131,10 @@ Async<Done> Owner::finish_step(StepStart start) {
     const Message answer = co_await receive(update_key);
     const ApplyUpdate apply = std::get<ApplyUpdate>(answer.body);
     const TaskSpec update_task{.name = "optimizer", .key = {start.step}};
-    co_await run(update_task, [this, apply](const ComputeContext& c) { update(c, apply); });
-    after_update();
+    co_await run(update_task, [this, apply](const ComputeContext& c) {
+      update(c, apply);
+      update_by_counts();
+    });
   }
   post(plan().supervisor, make_message({start.step, 0, 0, Topic::kOwnerDone, self()}, OwnerDone{}));
   co_return Done{};

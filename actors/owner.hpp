@@ -50,6 +50,8 @@ class Owner : public FlowActor {
     [[nodiscard]] std::size_t first_parameter() const { return first_; }
     /// Copies of the gradients, in order of the parameters that have one.
     [[nodiscard]] std::vector<Tensor> copy(const kernels::ComputeContext& context) const;
+    /// What copy() gives, without elements.
+    [[nodiscard]] std::vector<Tensor> shapes() const;
     /// The gradients become the sum of what the routes have, along the tree over routes.
     void take(const kernels::ComputeContext& context, std::span<const std::vector<Tensor>> routes);
 
@@ -79,8 +81,8 @@ class Owner : public FlowActor {
   /// Ends a step: gradients of other holders are added; in training, sums of squares go to the
   /// reducer, its answer updates the parameters. Then OwnerDone.
   Async<Done> finish_step(StepStart start);
-  /// Called once an update has been applied (gate biases move here).
-  virtual void after_update() {}
+  /// In the task that updates: what follows from the step's counts (gate biases move here).
+  virtual void update_by_counts() {}
 
   void on_control(Message message) final;
   virtual void on_step(StepStart start) = 0;

@@ -37,11 +37,14 @@ Flow Source::feed(StepStart start, std::int32_t route, std::int32_t first, std::
   SampleReader* reader = config_.reader;
   for (std::int32_t m = first; m < first + count; ++m) {
     const TaskSpec spec{"read samples", 0, 0, Lane::kStorage, {start.step, m}};
-    Result<Tensor> tokens = co_await run(spec, [&](const ComputeContext& c) -> Result<Tensor> {
-      Tensor out = c.make(DType::kI32, shape);
-      SLUICE_TRY(reader->read(start.mode, start.index, m, out));
-      return out;
-    });
+    Result<Tensor> tokens = co_await run(
+        spec,
+        [&](const ComputeContext& c) -> Result<Tensor> {
+          Tensor out = c.make(DType::kI32, shape);
+          SLUICE_TRY(reader->read(start.mode, start.index, m, out));
+          return out;
+        },
+        [&]() -> Result<Tensor> { return Tensor::meta(DType::kI32, shape); });
     if (!tokens) {
       post(kOutside, make_message({}, Failure{tokens.error().message}));
       co_return;

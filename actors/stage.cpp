@@ -94,6 +94,7 @@ std::vector<float> Stage::row_gradients(const StepStart& start) const {
 }
 
 void Stage::on_step(StepStart start) {
+  for (auto& [index, layer] : layers_) std::fill(layer.loads.begin(), layer.loads.end(), 0);
   if (start.mode == StepMode::kGenerate) {
     run_generation(start);
   } else {
@@ -222,11 +223,10 @@ void Stage::report_balance(const Pass& pass, std::int32_t index, double balance,
   post(plan().sink, make_message(pass.key(Topic::kBalance, index), BalancePart{balance, loads}));
 }
 
-void Stage::after_update() {
+void Stage::update_by_counts() {
   for (auto& [index, layer] : layers_) {
     if (!layer.layer->is_moe()) continue;
     layer.layer->update_bias(layer.loads, static_cast<float>(config().loss.bias_gamma));
-    std::fill(layer.loads.begin(), layer.loads.end(), 0);
   }
 }
 

@@ -13,6 +13,7 @@
 
 #include "actors/owner.hpp"
 #include "graph/model/ends.hpp"
+#include "graph/model/stand_ins.hpp"
 
 namespace sluice::actors {
 
@@ -73,7 +74,7 @@ class Stage final : public Owner {
   };
 
   void on_step(StepStart start) override;
-  void after_update() override;
+  void update_by_counts() override;
   std::vector<Sum*> sums() override;
   std::vector<std::int64_t> counts_of(const Sum& sum) override;
   void take_counts(const Sum& sum, std::span<const std::int64_t> counts) override;
@@ -124,6 +125,10 @@ class Stage final : public Owner {
   void observe(const Pass& pass, std::string name, Tensor tensor);
   void report_balance(const Pass& pass, std::int32_t index, double balance,
                       const std::vector<std::int64_t>& loads);
+  /// What the pass's tasks give where nothing is computed.
+  [[nodiscard]] model::StandIns stand_in(const Pass& pass) const {
+    return {*config().constants, pass.live->batch.tokens()};
+  }
   [[nodiscard]] Layer& layer(std::int32_t index) { return layers_.at(index); }
   [[nodiscard]] std::int32_t mtp_depth() const { return static_cast<std::int32_t>(mtp_.size()); }
   [[nodiscard]] std::int32_t mtp_layer(std::int32_t depth) const;

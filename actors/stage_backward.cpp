@@ -77,11 +77,16 @@ Async<std::vector<Tensor>> Stage::head_gradients(Pass pass) {
     live.heads.clear();
     co_await head_sum_->turn(pass.micro_batch);
   }
-  HeadResult result = co_await run(pass.task("head"), [&](const ComputeContext& c) {
-    HeadResult out = task(c);
-    if (!weights_later) head_sum_->added(c, pass.micro_batch);
-    return out;
-  });
+  HeadResult result = co_await run(
+      pass.task("head"),
+      [&](const ComputeContext& c) {
+        HeadResult out = task(c);
+        if (!weights_later) head_sum_->added(c, pass.micro_batch);
+        return out;
+      },
+      [&] {
+        return HeadResult{{}, stand_in(pass).rows_of_depths(mtp_depth() + 1)};
+      });
   if (!weights_later) {
     head_sum_->pass(*this);
     live.weights_done.release(*this);
@@ -101,9 +106,10 @@ Async<Tensor> Stage::backward_heads(Pass pass) {
     const auto k = static_cast<std::size_t>(depth);
     const Tensor own = std::move(gradients[k]);
     const Tensor later = std::move(dh);
-    Tensor joined = co_await run(pass.task("mtp gradient"), [&](const ComputeContext& c) {
-      return later.empty() ? own : model::sum(c, own, later);
-    });
+    Tensor joined = co_await run(
+        pass.task("mtp gradient"),
+        [&](const ComputeContext& c) { return later.empty() ? own : model::sum(c, own, later); },
+        [&] { return stand_in(pass).rows(); });
     dh = co_await backward_mtp(pass, depth, std::move(joined));
     dembeddings[k - 1] = std::move(live.mtp[k - 1].dembedding);
   }
@@ -116,9 +122,12 @@ Async<Tensor> Stage::backward_heads(Pass pass) {
   const Tensor later = std::move(dh);
   model::Norm* norm = &*norm_;
   model::Norm::Saved* saved = &live.norm;
-  Tensor dx = co_await run(pass.task("norm gradient"), [&](const ComputeContext& c) {
-    return norm->backward_input(c, later.empty() ? own : model::sum(c, own, later), *saved);
-  });
+  Tensor dx = co_await run(
+      pass.task("norm gradient"),
+      [&](const ComputeContext& c) {
+        return norm->backward_input(c, later.empty() ? own : model::sum(c, own, later), *saved);
+      },
+      [&] { return stand_in(pass).rows(); });
   if (!pass.weights_later) norm_weights(pass);
   co_return dx;
 }
@@ -130,14 +139,18 @@ Async<Tensor> Stage::backward_mtp(Pass pass, std::int32_t depth, Tensor dh) {
   const std::int32_t index = mtp_layer(depth);
   model::MtpModule* module = &mtp_[k];
   MtpSaved* saved = &pass.live->mtp[k];
-  Tensor dz = co_await run(pass.task("mtp output gradient", index), [&](const ComputeContext& c) {
-    return module->output_backward(c, dh, saved->module);
-  });
+  Tensor dz = co_await run(
+      pass.task("mtp output gradient", index),
+      [&](const ComputeContext& c) { return module->output_backward(c, dh, saved->module); },
+      [&] { return stand_in(pass).rows(); });
   dh = {};
   dz = co_await backward_layer(pass, index, std::move(dz));
   model::MtpModule::InputGradients gradients = co_await run(
       pass.task("mtp input gradient", index),
-      [&](const ComputeContext& c) { return module->input_backward(c, dz, saved->module); });
+      [&](const ComputeContext& c) { return module->input_backward(c, dz, saved->module); },
+      [&] {
+        return model::MtpModule::InputGradients{stand_in(pass).rows(), stand_in(pass).rows()};
+      });
   saved->dembedding = std::move(gradients.embedding);
   if (!pass.weights_later) layer_weights(pass, index);
   co_return std::move(gradients.h);
@@ -151,14 +164,16 @@ Async<Tensor> Stage::backward_layer(Pass pass, std::int32_t index, Tensor dy) {
   if (layer->is_moe()) {
     dhidden = co_await route_backward(pass, index, std::move(dy));
   } else {
-    dhidden = co_await run(pass.task("dense gradient", index), [&](const ComputeContext& c) {
-      return layer->dense_backward(c, dy, *saved);
-    });
+    dhidden = co_await run(
+        pass.task("dense gradient", index),
+        [&](const ComputeContext& c) { return layer->dense_backward(c, dy, *saved); },
+        [&] { return stand_in(pass).rows(); });
     dy = {};
   }
-  Tensor dx = co_await run(pass.task("attention gradient", index), [&](const ComputeContext& c) {
-    return layer->attention_backward(c, batch, dhidden, *saved);
-  });
+  Tensor dx = co_await run(
+      pass.task("attention gradient", index),
+      [&](const ComputeContext& c) { return layer->attention_backward(c, batch, dhidden, *saved); },
+      [&] { return stand_in(pass).rows(); });
   co_return dx;
 }
 
@@ -172,9 +187,10 @@ Async<Tensor> Stage::route_backward(Pass pass, std::int32_t index, Tensor dy) {
         DispatchGradient{dy, pass.priority, pass.weights_priority, pass.weights_later});
     co_await send(channel(group, ChannelRole::kDispatch), message);
   }
-  Tensor dshared =
-      co_await run(pass.task("shared experts gradient", index),
-                   [&](const ComputeContext& c) { return layer->shared_backward(c, dy, *saved); });
+  Tensor dshared = co_await run(
+      pass.task("shared experts gradient", index),
+      [&](const ComputeContext& c) { return layer->shared_backward(c, dy, *saved); },
+      [&] { return stand_in(pass).rows(); });
   std::vector<model::ExpertGradients> answers;
   for (std::size_t e = 0; e < stage_.expert_groups.size(); ++e) {
     const Key key = pass.key(Topic::kCombineGradient, index, static_cast<std::int32_t>(e));
@@ -183,11 +199,14 @@ Async<Tensor> Stage::route_backward(Pass pass, std::int32_t index, Tensor dy) {
   }
   const auto balance =
       static_cast<float>(config().loss.balance_alpha / static_cast<double>(sequences(pass.start)));
-  Tensor dhidden = co_await run(pass.task("combine gradient", index), [&](const ComputeContext& c) {
-    std::vector<const model::ExpertGradients*> groups;
-    for (const model::ExpertGradients& answer : answers) groups.push_back(&answer);
-    return layer->combine_backward(c, dy, dshared, groups, balance, *saved);
-  });
+  Tensor dhidden = co_await run(
+      pass.task("combine gradient", index),
+      [&](const ComputeContext& c) {
+        std::vector<const model::ExpertGradients*> groups;
+        for (const model::ExpertGradients& answer : answers) groups.push_back(&answer);
+        return layer->combine_backward(c, dy, dshared, groups, balance, *saved);
+      },
+      [&] { return stand_in(pass).rows(); });
   co_return dhidden;
 }
 

@@ -21,9 +21,12 @@ Async<Tensor> Stage::enter(Pass pass) {
   const std::int64_t length = pass.live->batch.length;
   pass.live->tokens = tokens;
   model::Embedding* embedding = &*embedding_;
-  Tensor x = co_await run(pass.task("embedding"), [&](const ComputeContext& c) {
-    return embedding->forward(c, token_columns(c, tokens, 0, length));
-  });
+  Tensor x = co_await run(
+      pass.task("embedding"),
+      [&](const ComputeContext& c) {
+        return embedding->forward(c, token_columns(c, tokens, 0, length));
+      },
+      [&] { return stand_in(pass).rows(); });
   if (pass.chunk->rows_to_last != kNoActor) {
     std::vector<Tensor> rows = co_await embedding_rows(pass);
     Message out = make_message(pass.key(Topic::kEmbedding), EmbeddingRows{std::move(rows)});
@@ -40,13 +43,16 @@ Async<std::vector<Tensor>> Stage::embedding_rows(Pass pass) {
   const Tensor tokens = pass.live->tokens;
   const std::int64_t length = pass.live->batch.length;
   model::Embedding* embedding = &*embedding_;
-  std::vector<Tensor> rows = co_await run(pass.task("embedding"), [&](const ComputeContext& c) {
-    std::vector<Tensor> out;
-    for (std::int32_t k = 1; k <= depths; ++k) {
-      out.push_back(embedding->forward(c, token_columns(c, tokens, k, length)));
-    }
-    return out;
-  });
+  std::vector<Tensor> rows = co_await run(
+      pass.task("embedding"),
+      [&](const ComputeContext& c) {
+        std::vector<Tensor> out;
+        for (std::int32_t k = 1; k <= depths; ++k) {
+          out.push_back(embedding->forward(c, token_columns(c, tokens, k, length)));
+        }
+        return out;
+      },
+      [&] { return stand_in(pass).rows_of_depths(depths); });
   co_return rows;
 }
 
@@ -58,20 +64,23 @@ Async<Tensor> Stage::forward_layer(Pass pass, std::int32_t index, Tensor x) {
   const model::Batch batch = pass.live->batch;
   const bool keep = pass.keep;
   model::LatentCache* cache = pass.start.mode == StepMode::kGenerate ? &caches_.at(index) : nullptr;
-  DecoderLayer::Attended attended =
-      co_await run(pass.task("attention", index), [&](const ComputeContext& c) {
+  DecoderLayer::Attended attended = co_await run(
+      pass.task("attention", index),
+      [&](const ComputeContext& c) {
         return cache == nullptr ? layer->attention_forward(c, batch, x, keep, *saved)
                                 : layer->attention_cached(c, batch, x, *cache, *saved);
-      });
+      },
+      [&] { return stand_in(pass).attended(layer->is_moe()); });
   x = {};
   Tensor y;
   if (layer->is_moe()) {
     y = co_await route_forward(pass, index, std::move(attended));
   } else {
     attended = {};
-    y = co_await run(pass.task("dense", index), [&](const ComputeContext& c) {
-      return layer->dense_forward(c, keep, *saved);
-    });
+    y = co_await run(
+        pass.task("dense", index),
+        [&](const ComputeContext& c) { return layer->dense_forward(c, keep, *saved); },
+        [&] { return stand_in(pass).rows(); });
   }
   if (!keep) pass.live->layers.erase(index);
   if (options_.observe && index < config().constants->config.num_hidden_layers)
@@ -105,14 +114,19 @@ Async<Tensor> Stage::route_forward(Pass pass, std::int32_t index, DecoderLayer::
     double balance = 0;
     std::vector<std::int64_t> loads;
   };
-  Shared shared = co_await run(pass.task("shared experts", index), [&](const ComputeContext& c) {
-    Shared out{layer->shared_forward(c, keep, *saved), 0, {}};
-    if (generating) return out;
-    out.loads.assign(experts, 0);
-    DecoderLayer::count_loads(routing, out.loads);
-    out.balance = layer->balance(c, batch, *saved);
-    return out;
-  });
+  Shared shared = co_await run(
+      pass.task("shared experts", index),
+      [&](const ComputeContext& c) {
+        Shared out{layer->shared_forward(c, keep, *saved), 0, {}};
+        if (generating) return out;
+        out.loads.assign(experts, 0);
+        DecoderLayer::count_loads(routing, out.loads);
+        out.balance = layer->balance(c, batch, *saved);
+        return out;
+      },
+      [&] {
+        return Shared{stand_in(pass).rows(), 0, stand_in(pass).loads()};
+      });
   if (!generating) report_balance(pass, index, shared.balance, shared.loads);
   std::vector<kernels::TreePartial> sums;
   for (std::size_t e = 0; e < stage_.expert_groups.size(); ++e) {
@@ -121,11 +135,14 @@ Async<Tensor> Stage::route_forward(Pass pass, std::int32_t index, DecoderLayer::
     sums.push_back(std::move(std::get<Combine>(message.body).sums));
   }
   const Tensor shared_rows = std::move(shared.rows);
-  Tensor y = co_await run(pass.task("combine", index), [&](const ComputeContext& c) {
-    std::vector<const kernels::TreePartial*> groups;
-    for (const kernels::TreePartial& sum : sums) groups.push_back(&sum);
-    return layer->combine_forward(c, shared_rows, groups, *saved);
-  });
+  Tensor y = co_await run(
+      pass.task("combine", index),
+      [&](const ComputeContext& c) {
+        std::vector<const kernels::TreePartial*> groups;
+        for (const kernels::TreePartial& sum : sums) groups.push_back(&sum);
+        return layer->combine_forward(c, shared_rows, groups, *saved);
+      },
+      [&] { return stand_in(pass).rows(); });
   co_return y;
 }
 
@@ -150,9 +167,10 @@ Async<Done> Stage::forward_heads(Pass pass, Tensor x) {
   model::Norm* norm = &*norm_;
   model::Norm::Saved* norm_saved = &live.norm;
   const bool keep = pass.keep;
-  Tensor h = co_await run(pass.task("norm"), [&](const ComputeContext& c) {
-    return norm->forward(c, x, keep, *norm_saved);
-  });
+  Tensor h = co_await run(
+      pass.task("norm"),
+      [&](const ComputeContext& c) { return norm->forward(c, x, keep, *norm_saved); },
+      [&] { return stand_in(pass).rows(); });
   x = {};
   live.heads.assign(1, h);
   live.mtp.resize(mtp_.size());
@@ -169,13 +187,17 @@ Async<Done> Stage::forward_heads(Pass pass, Tensor x) {
     model::MtpModule::Saved* saved = &live.mtp[k].module;
     const Tensor embedding = std::move(embeddings[k]);
     const std::int32_t index = mtp_layer(static_cast<std::int32_t>(k) + 1);
-    Tensor z = co_await run(pass.task("mtp input", index), [&](const ComputeContext& c) {
-      return module->input_forward(c, h, embedding, keep, *saved);
-    });
+    Tensor z = co_await run(
+        pass.task("mtp input", index),
+        [&](const ComputeContext& c) {
+          return module->input_forward(c, h, embedding, keep, *saved);
+        },
+        [&] { return stand_in(pass).rows(); });
     Tensor y = co_await forward_layer(pass, index, std::move(z));
-    h = co_await run(pass.task("mtp output", index), [&](const ComputeContext& c) {
-      return module->output_forward(c, y, keep, *saved);
-    });
+    h = co_await run(
+        pass.task("mtp output", index),
+        [&](const ComputeContext& c) { return module->output_forward(c, y, keep, *saved); },
+        [&] { return stand_in(pass).rows(); });
     live.heads.push_back(h);
   }
   if (options_.observe) {

@@ -43,9 +43,13 @@ Async<bool> Stage::generate_position(Pass pass, Message message) {
     first_position = in.first_position;
     model::Embedding* embedding = &*embedding_;
     if (!in.tokens.empty()) {
-      x = co_await run(pass.task("embedding"), [&](const ComputeContext& c) {
-        return embedding->forward(c, in.tokens.reshaped(Shape{in.tokens.shape().count()}));
-      });
+      const model::StandIns like{*config().constants, in.tokens.shape().count()};
+      x = co_await run(
+          pass.task("embedding"),
+          [&](const ComputeContext& c) {
+            return embedding->forward(c, in.tokens.reshaped(Shape{in.tokens.shape().count()}));
+          },
+          [&] { return like.rows(); });
     }
   } else {
     Hidden in = std::move(std::get<Hidden>(message.body));

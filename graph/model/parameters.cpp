@@ -16,7 +16,7 @@ Tensor slice_or_empty(const Tensor& whole, std::int64_t first, std::int64_t rows
 }
 
 bool is_copy(const Tensor& compute, const Tensor& master) {
-  return compute.bytes() != master.bytes();
+  return compute.dtype() != master.dtype();
 }
 
 }  // namespace
@@ -26,18 +26,22 @@ Parameter* ParameterSet::find(std::string_view name) {
   return found == index_.end() ? nullptr : &parameters_[found->second];
 }
 
+Tensor ParameterSet::make_tensor(DType dtype, Shape shape) const {
+  return use_ == ParameterUse::kShapes ? Tensor::meta(dtype, shape) : Tensor::zeros(dtype, shape);
+}
+
 ParameterSet::Block ParameterSet::make_block(ParameterKind kind, Shape shape,
                                              ComputeCopy copy) const {
   Block block;
   block.first = parameters_.size();
-  block.master = Tensor::zeros(DType::kF32, shape);
+  block.master = make_tensor(DType::kF32, shape);
   const bool copied =
       recipe_ == Recipe::kBf16 && kind == ParameterKind::kMatrix && copy == ComputeCopy::kRecipe;
-  block.compute = copied ? Tensor::zeros(DType::kBF16, shape) : block.master;
-  if (use_ == ParameterUse::kTraining && kind != ParameterKind::kGateBias) {
-    block.gradient = Tensor::zeros(DType::kF32, shape);
-    block.m = Tensor::zeros(DType::kF32, shape);
-    block.v = Tensor::zeros(DType::kF32, shape);
+  block.compute = copied ? make_tensor(DType::kBF16, shape) : block.master;
+  if (use_ != ParameterUse::kInference && kind != ParameterKind::kGateBias) {
+    block.gradient = make_tensor(DType::kF32, shape);
+    block.m = make_tensor(DType::kF32, shape);
+    block.v = make_tensor(DType::kF32, shape);
   }
   return block;
 }
@@ -107,6 +111,7 @@ void ParameterSet::initialize(const ModelConfig& config, std::uint64_t seed) {
 }
 
 void ParameterSet::refresh_compute(const kernels::ComputeContext& context) {
+  SLUICE_CHECK(use_ != ParameterUse::kShapes, "shapes have nothing to copy");
   for (const Block& block : blocks_) {
     if (is_copy(block.compute, block.master))
       kernels::convert(context, block.master.view(), block.compute.view());

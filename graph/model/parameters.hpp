@@ -54,7 +54,11 @@ struct Parameter {
 };
 
 /// What an owner's parameters are for; decides which tensors exist.
-enum class ParameterUse { kTraining, kInference };
+enum class ParameterUse {
+  kTraining,
+  kInference,
+  kShapes,  ///< training's, without storage: for a host that runs no task bodies
+};
 
 /// Neither copied nor moved: layers hold its address.
 class ParameterSet {
@@ -108,6 +112,7 @@ class ParameterSet {
     std::size_t first = 0;
     Tensor master, compute, gradient, m, v;
   };
+  [[nodiscard]] Tensor make_tensor(DType dtype, Shape shape) const;
   [[nodiscard]] Block make_block(ParameterKind kind, Shape shape, ComputeCopy copy) const;
   std::size_t append(Parameter parameter);
 

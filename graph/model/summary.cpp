@@ -71,7 +71,7 @@ class Summary {
 
   [[nodiscard]] std::int64_t packed(std::int64_t outputs, std::int64_t inputs, DType type) const {
     auto total = kernels::PackedB::size_bytes(context_, type, inputs, outputs);
-    if (use_ == ParameterUse::kTraining)
+    if (use_ != ParameterUse::kInference)
       total += kernels::PackedB::size_bytes(context_, type, outputs, inputs);
     return static_cast<std::int64_t>(total);
   }

@@ -24,6 +24,7 @@ std::vector<std::int32_t> moe_layers(const model::ModelConfig& config) {
 
 // Before any of it is taken: what the plan foresees, and tables that grow with the positions.
 Status check_memory(const graph::Plan& plan, const ClusterOptions& options) {
+  if (options.use == model::ParameterUse::kShapes) return {};
   double bytes = 0;
   for (const graph::RankMemory& rank : plan.memory) bytes += static_cast<double>(rank.total());
   const bool has_caches = options.use == model::ParameterUse::kInference;
@@ -147,7 +148,10 @@ std::vector<std::pair<std::string, Shape>> Cluster::parameters() const {
 }
 
 Status Cluster::start() {
-  for (const Owned& owner : owners_) owner.set->refresh_compute(device_->context());
+  for (const Owned& owner : owners_) {
+    if (owner.set->use() != model::ParameterUse::kShapes)
+      owner.set->refresh_compute(device_->context());
+  }
   return host_->start();
 }
 

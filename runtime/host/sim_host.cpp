@@ -167,7 +167,11 @@ struct SimHost::State {
 
   void run_body(actors::Task& task) {
     if (task.body == nullptr) return;
-    task.body(config.compute);
+    if (config.run_bodies) {
+      task.body(config.compute);
+    } else if (task.stand_in != nullptr) {
+      task.stand_in();
+    }
     task.body = nullptr;
   }
 

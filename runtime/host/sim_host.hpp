@@ -1,9 +1,10 @@
 // Actors in virtual time, on one thread: a discrete-event scheduler.
 //
 // Delays of messages and durations of tasks are drawn from the seed or come from a model; task
-// bodies run for real. A run is a function of (actors, Config): the same seed gives the same
-// events, and another seed another legal order. Tests use it to show that no order changes a
-// result, and to see who waits for whom.
+// bodies run for real, or not at all: then tensors are shapes, and the events are those of a run
+// with bodies as far as the model of times does not look into tensors. A run is a function of
+// (actors, Config): the same seed gives the same events, and another seed another legal order.
+// Tests use it to show that no order changes a result, and to see who waits for whom.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +32,7 @@ class SimHost final : public Host {
     std::function<std::int64_t(const actors::Message&, ActorIndex to)> message_model{};
     std::function<std::int64_t(const actors::Task&, std::int32_t rank)> task_model{};
     bool ranks_share_lanes = false;           ///< as in one process with one CPU device
+    bool run_bodies = true;                   ///< else their stand-ins are called
     kernels::ComputeContext compute;          ///< given to task bodies
     std::int64_t events_max = 1'000'000'000;  ///< more is taken for a livelock: an Error
     Observer* observer = nullptr;             ///< outlives the host
