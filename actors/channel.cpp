@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/base/check.hpp"
+#include "kernels/base/sometimes.hpp"
 
 namespace sluice::actors {
 
@@ -32,6 +33,8 @@ void Channel::on_message(Context& context, Message message) {
 
 void Channel::give_back(Context& context) {
   const bool sender_has_none = in_flight_ + returned_ == config_.credits;
+  SLUICE_SOMETIMES(sender_has_none && returned_ > 0 && returned_ < batch_,
+                   "credits go back at once to a sender that has none");
   if (returned_ == 0 || (returned_ < batch_ && !sender_has_none)) return;
   context.send(config_.from, {{}, config_.self, kNoActor, Credit{returned_}});
   returned_ = 0;

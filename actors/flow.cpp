@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "kernels/base/check.hpp"
+#include "kernels/base/sometimes.hpp"
 
 namespace sluice::actors {
 
@@ -63,6 +64,7 @@ void FlowActor::deliver(Message&& message) {
     wake(receiver.flow);
     return;
   }
+  SLUICE_SOMETIMES(true, "a message arrives before its flow awaits it");
   const bool fresh = mailbox_.emplace(key, std::move(message)).second;
   SLUICE_CHECK(fresh, "actor {}: two messages with one key (topic {}, micro-batch {}, layer {})",
                self_, static_cast<int>(key.topic), key.micro_batch, key.layer);
@@ -122,6 +124,7 @@ bool FlowActor::SendAwaiter::await_ready() {
 }
 
 void FlowActor::SendAwaiter::await_suspend(std::coroutine_handle<> handle) {
+  SLUICE_SOMETIMES(true, "a sender waits for a credit");
   actor->senders_.at(channel).waiting.push_back(handle);
 }
 
@@ -145,6 +148,11 @@ void FlowActor::Semaphore::release(FlowActor& actor) {
 void FlowActor::Semaphore::reset(std::int32_t count) {
   SLUICE_CHECK(waiting_.empty());
   count_ = count;
+}
+
+void FlowActor::Turnstile::Awaiter::await_suspend(std::coroutine_handle<> handle) {
+  SLUICE_SOMETIMES(true, "a sum waits for the micro-batches before");
+  turnstile->waiting_[index] = handle;
 }
 
 void FlowActor::Turnstile::pass(FlowActor& actor) {

@@ -238,7 +238,7 @@ class FlowActor : public Actor {
       Turnstile* turnstile;
       std::int32_t index;
       bool await_ready() const { return turnstile->next_ == index; }
-      void await_suspend(std::coroutine_handle<> handle) { turnstile->waiting_[index] = handle; }
+      void await_suspend(std::coroutine_handle<> handle);
       void await_resume() {}
     };
     std::int32_t next_ = 0;

@@ -3,6 +3,7 @@
 #include "actors/stage.hpp"
 
 #include "kernels/base/check.hpp"
+#include "kernels/base/sometimes.hpp"
 
 namespace sluice::actors {
 
@@ -112,8 +113,12 @@ Flow Stage::run_program(StepStart start) {
   activations_.reset(stage_.activation_credits);
   for (std::size_t i = 0; i < program.size(); ++i) {
     const graph::PassKind kind = program[i].passes().front().kind;
+    SLUICE_SOMETIMES(slots_.count() == 0, "a pass waits for a place in the window");
     if (kind != graph::PassKind::kBackwardWeight) co_await slots_.acquire(*this);
-    if (kind == graph::PassKind::kForward && training) co_await activations_.acquire(*this);
+    const bool takes_buffer = kind == graph::PassKind::kForward && training;
+    SLUICE_SOMETIMES(takes_buffer && activations_.count() == 0,
+                     "a forward pass waits for an activation buffer");
+    if (takes_buffer) co_await activations_.acquire(*this);
     begin(start, dealt, program[i], i);
   }
   for (std::int32_t i = 0; i < window; ++i) co_await slots_.acquire(*this);
@@ -182,6 +187,8 @@ Flow Stage::forward_pass(Pass pass) {
 
 // B or I. The gradient goes on before weight gradients are awaited.
 Flow Stage::backward_pass(Pass pass) {
+  SLUICE_SOMETIMES(pass.live->forward_done.count() == 0,
+                   "a backward pass overtakes its forward pass");
   co_await pass.live->forward_done.acquire(*this);  // it may be under way when this runs ahead
   Tensor dx;
   if (pass.chunk->is_last) {
@@ -200,6 +207,7 @@ Flow Stage::backward_pass(Pass pass) {
 }
 
 Flow Stage::weight_pass(Pass pass) {
+  SLUICE_SOMETIMES(pass.live->input_done.count() == 0, "a weight pass overtakes its input pass");
   co_await pass.live->input_done.acquire(*this);
   if (pass.chunk->is_last) {
     head_weights(pass);

@@ -3,6 +3,7 @@
 
 #include "actors/reducer.hpp"
 #include "kernels/base/check.hpp"
+#include "kernels/base/sometimes.hpp"
 
 namespace sluice::actors {
 
@@ -87,6 +88,7 @@ Async<Done> Supervisor::collect_owners(std::int64_t step, Topic topic) {
 // Returns once every owner has copied its state; writing goes on beside the next steps. One at a
 // time.
 Async<Done> Supervisor::checkpoint(std::int64_t index) {
+  SLUICE_SOMETIMES(checkpoint_under_way_ >= 0, "a checkpoint waits for the one before");
   co_await finish_checkpoint();
   post(kOutside, make_message({}, CheckpointBegun{index}));
   const SnapshotRequest request{index, SnapshotPurpose::kCheckpoint};

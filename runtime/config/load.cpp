@@ -1,11 +1,10 @@
 // Layers a config: defaults, the file, --set; checks names, types and ranges as it goes.
 #include <algorithm>
-#include <cmath>
 #include <type_traits>
 
+#include "runtime/config/assign.hpp"
 #include "runtime/config/config.hpp"
 #include "runtime/config/key_text.hpp"
-#include "runtime/config/toml_reader.hpp"
 #include "runtime/store/file.hpp"
 
 namespace sluice::config {
@@ -39,98 +38,6 @@ class Problems {
   std::size_t count_ = 0;
   std::string text_;
 };
-
-// Each convert() answers false where the TOML type is not the key's.
-bool convert(const TomlValue& value, bool& out) {
-  const auto* flag = std::get_if<bool>(&value);
-  if (flag != nullptr) out = *flag;
-  return flag != nullptr;
-}
-
-bool convert(const TomlValue& value, std::int64_t& out) {
-  const auto* integer = std::get_if<std::int64_t>(&value);
-  if (integer != nullptr) out = *integer;
-  return integer != nullptr;
-}
-
-bool convert(const TomlValue& value, double& out) {
-  if (const auto* integer = std::get_if<std::int64_t>(&value)) {
-    out = static_cast<double>(*integer);
-    return true;
-  }
-  const auto* real = std::get_if<double>(&value);
-  if (real != nullptr) out = *real;
-  return real != nullptr;
-}
-
-bool convert(const TomlValue& value, std::string& out) {
-  const auto* text = std::get_if<std::string>(&value);
-  if (text != nullptr) out = *text;
-  return text != nullptr;
-}
-
-// One string stands for a list of one.
-bool convert(const TomlValue& value, std::vector<std::string>& out) {
-  if (const auto* text = std::get_if<std::string>(&value)) {
-    out = {*text};
-    return true;
-  }
-  const auto* list = std::get_if<std::vector<std::string>>(&value);
-  if (list != nullptr) out = *list;
-  return list != nullptr;
-}
-
-// An empty list is one of strings to the reader.
-bool convert(const TomlValue& value, std::vector<std::int64_t>& out) {
-  if (const auto* list = std::get_if<std::vector<std::string>>(&value)) {
-    out.clear();
-    return list->empty();
-  }
-  const auto* list = std::get_if<std::vector<std::int64_t>>(&value);
-  if (list != nullptr) out = *list;
-  return list != nullptr;
-}
-
-template <class T>
-bool convert(const TomlValue& value, std::optional<T>& out) {
-  T inner{};
-  if (!convert(value, inner)) return false;
-  out = inner;
-  return true;
-}
-
-template <class T, class Value>
-bool in_range(const Field<T>& limits, const Value& value) {
-  if constexpr (OptionalOf<Value>::kIsOptional) {
-    return in_range(limits, *value);
-  } else if constexpr (std::is_same_v<Value, std::string>) {
-    return limits.choices.empty() ||
-           std::find(limits.choices.begin(), limits.choices.end(), value) != limits.choices.end();
-  } else if constexpr (std::is_same_v<Value, std::vector<std::int64_t>>) {
-    return std::all_of(value.begin(), value.end(),
-                       [&](std::int64_t item) { return in_range(limits, item); });
-  } else if constexpr (std::is_arithmetic_v<Value> && !std::is_same_v<Value, bool>) {
-    const auto number = static_cast<double>(value);
-    return number >= limits.minimum && number <= limits.maximum && std::isfinite(number);
-  } else {
-    return true;
-  }
-}
-
-// Empty, or what is wrong with the value.
-template <class T>
-std::string assign(Field<T>& f, const TomlValue& value) {
-  T converted{};
-  if (!convert(value, converted)) {
-    return fmt::format("must be of type {}, not {}", type_text<T>(), type_of(value));
-  }
-  if (!in_range(f, converted)) {
-    return fmt::format("is {}, must be {}{}", toml_text(converted),
-                       f.choices.empty() ? "from " : "one of ", range_text(f));
-  }
-  f.value = std::move(converted);
-  return "";
-}
 
 struct Names {
   std::vector<std::string> keys;

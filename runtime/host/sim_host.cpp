@@ -47,7 +47,7 @@ struct Event {
   std::int64_t time_ns = 0;
   std::uint64_t shuffle = 0;  // decides between events of one time
   std::uint64_t sequence = 0;
-  std::variant<Delivery, TaskEnd> what;
+  std::variant<Delivery, TaskEnd, LinkEvent> what;
 
   // For std::push_heap: the first to happen is the greatest.
   bool operator<(const Event& other) const {
@@ -64,7 +64,7 @@ struct Lane {
 
 }  // namespace
 
-struct SimHost::State {
+struct SimHost::State final : FaultyLinks::Port {
   class Gate final : public actors::Context {
    public:
     Gate(State& state, ActorIndex self) : state_(state), self_(self) {}
@@ -92,8 +92,9 @@ struct SimHost::State {
     std::int64_t waiting_bytes = 0;
   };
 
-  explicit State(Config c)
-      : config(std::move(c)), random(config.seed, RandomPurpose::kSimulation) {}
+  explicit State(Config c) : config(std::move(c)), random(config.seed, RandomPurpose::kSimulation) {
+    if (config.faults) links.emplace(*config.faults, config.seed, *this);
+  }
 
   Seat& seat(ActorIndex index) {
     SLUICE_CHECK(index >= 0 && index < static_cast<ActorIndex>(seats.size()) &&
@@ -108,7 +109,7 @@ struct SimHost::State {
     return range.min_ns + static_cast<std::int64_t>(random.below(span, draws++));
   }
 
-  void push(std::int64_t time_ns, std::variant<Delivery, TaskEnd> what) {
+  void push(std::int64_t time_ns, std::variant<Delivery, TaskEnd, LinkEvent> what) {
     events.push_back({time_ns, random.bits(draws++), sequence++, std::move(what)});
     std::push_heap(events.begin(), events.end());
   }
@@ -117,11 +118,33 @@ struct SimHost::State {
   void send(ActorIndex from, ActorIndex to, Message message) {
     if (stopping) return;
     if (config.observer != nullptr) config.observer->on_send(from, to, message, now_ns);
-    const std::int64_t delay =
-        config.message_model ? config.message_model(message, to) : draw(config.message);
+    if (links && from != kOutside && to != kOutside && rank_of(from) != rank_of(to)) {
+      return links->send(from, to, std::move(message), now_ns);
+    }
+    const std::int64_t delay = delay_ns(message, to);
+    arrive(from, to, std::move(message), now_ns + delay);
+  }
+
+  void arrive(ActorIndex from, ActorIndex to, Message message, std::int64_t time_ns) {
     std::int64_t& last = last_arrival.try_emplace({from, to}, -1).first->second;
-    last = std::max(last + 1, now_ns + delay);
+    last = std::max(last + 1, time_ns);
     post(last, to, std::move(message));
+  }
+
+  // ---- What links ask for
+
+  void schedule(std::int64_t time_ns, LinkEvent event) override { push(time_ns, event); }
+  std::int64_t delay_ns(const Message& message, ActorIndex to) override {
+    return config.message_model ? config.message_model(message, to) : draw(config.message);
+  }
+  void hand_over(ActorIndex from, ActorIndex to, Message message) override {
+    arrive(from, to, std::move(message), now_ns);
+  }
+  std::int32_t rank_of(ActorIndex actor) const override {
+    return seats[static_cast<std::size_t>(actor)].place.rank;
+  }
+  bool is_dead(ActorIndex actor) const {
+    return config.faults && actor != kOutside && config.faults->is_dead(rank_of(actor), now_ns);
   }
 
   void post(std::int64_t time_ns, ActorIndex to, Message message) {
@@ -154,9 +177,10 @@ struct SimHost::State {
   // one writes meanwhile then shows.
   void start_task(LaneKey key, Lane& lane) {
     Submitted next = std::move(lane.queue.extract(lane.queue.begin()).mapped());
-    const std::int64_t duration = config.task_model
-                                      ? config.task_model(next.task, seat(next.actor).place.rank)
-                                      : draw(config.task);
+    const std::int32_t rank = seat(next.actor).place.rank;
+    std::int64_t duration =
+        config.task_model ? config.task_model(next.task, rank) : draw(config.task);
+    if (config.faults) duration = config.faults->slowed(duration, rank, now_ns);
     lane.busy = true;
     lane.statistics.tasks += 1;
     lane.statistics.busy_ns += duration;
@@ -177,22 +201,31 @@ struct SimHost::State {
 
   void happen(TaskEnd& end) {
     const ActorIndex actor = end.what.actor;
+    if (is_dead(actor)) return;
     run_body(end.what.task);
     if (config.observer != nullptr) {
       config.observer->on_task(actor, end.what.task,
                                {end.what.submitted_ns, end.started_ns, now_ns});
     }
     const Message done{.body = actors::TaskDone{end.what.task.id}};
-    const std::int64_t delay =
-        config.message_model ? config.message_model(done, actor) : draw(config.message);
+    const std::int64_t delay = delay_ns(done, actor);
     post(now_ns + delay, actor, done);
     Lane& lane = lanes[end.lane];
     lane.busy = false;
     if (!lane.queue.empty()) start_task(end.lane, lane);
   }
 
+  void happen(LinkEvent& event) {
+    const std::array<std::int64_t, 4> facts{now_ns, static_cast<std::int64_t>(event.kind),
+                                            static_cast<std::int64_t>(event.link),
+                                            static_cast<std::int64_t>(event.number)};
+    trace = digest(std::as_bytes(std::span(facts)), trace);
+    links->happen(event, now_ns);
+  }
+
   void happen(Delivery& delivery) {
     Message& message = delivery.message;
+    if (is_dead(delivery.to)) return;
     const std::array<std::int64_t, 9> facts{now_ns,
                                             message.from,
                                             delivery.to,
@@ -227,7 +260,21 @@ struct SimHost::State {
     events.pop_back();
     now_ns = std::max(now_ns, event.time_ns);
     std::visit([this](auto& what) { happen(what); }, event.what);
+    if (links && links->lost_rank()) return lost_error(*links->lost_rank());
     return {};
+  }
+
+  tl::unexpected<Error> lost_error(std::int32_t rank) const {
+    std::string names;
+    for (const Seat& seat : seats) {
+      const bool is_worker = seat.place.kind != graph::ActorKind::kChannel;
+      if (seat.actor == nullptr || seat.place.rank != rank || !is_worker) continue;
+      names += (names.empty() ? "" : ", ") + seat.place.name;
+    }
+    return failed(
+        "the worker of rank {} ({}) is lost: it has not answered for too long, seen at {:.3f} ms; "
+        "go on from the last checkpoint",
+        rank, names, static_cast<double>(now_ns) * 1e-6);
   }
 
   tl::unexpected<Error> quiet_error() const {
@@ -254,6 +301,7 @@ struct SimHost::State {
   std::map<std::pair<ActorIndex, ActorIndex>, std::int64_t> last_arrival;
   std::map<LaneKey, Lane> lanes;
   std::deque<Message> outside;
+  std::optional<FaultyLinks> links;
 };
 
 SimHost::SimHost(Config config) : state_(std::make_unique<State>(std::move(config))) {}
@@ -304,6 +352,7 @@ Status SimHost::stop() {
   state_->stopping = true;
   state_->events.clear();  // bodies first: they point into the actors
   for (auto& [key, lane] : state_->lanes) lane.queue.clear();
+  state_->links.reset();
   for (State::Seat& seat : state_->seats) seat.actor = nullptr;
   return {};
 }
@@ -323,6 +372,7 @@ Status SimHost::run_until(const std::function<bool()>& done) {
 
 std::int64_t SimHost::now_ns() const { return state_->now_ns; }
 std::uint64_t SimHost::trace_digest() const { return state_->trace; }
+std::uint64_t SimHost::next_random() const { return state_->random.bits(state_->draws); }
 
 SimHost::LaneStatistics SimHost::lane(std::int32_t rank, actors::Lane lane) const {
   const auto found = state_->lanes.find(state_->lane_key(rank, lane));

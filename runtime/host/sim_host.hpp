@@ -4,7 +4,9 @@
 // bodies run for real, or not at all: then tensors are shapes, and the events are those of a run
 // with bodies as far as the model of times does not look into tensors. A run is a function of
 // (actors, Config): the same seed gives the same events, and another seed another legal order.
-// Tests use it to show that no order changes a result, and to see who waits for whom.
+// Tests use it to show that no order changes a result, and to see who waits for whom. With faults,
+// links between ranks lose, double and delay frames, devices are slow, and a worker may die:
+// receive_for() then fails and names its rank.
 #pragma once
 
 #include <cstdint>
@@ -14,6 +16,7 @@
 #include "kernels/cpu/compute_context.hpp"
 #include "runtime/host/host.hpp"
 #include "runtime/host/observer.hpp"
+#include "runtime/host/sim_faults.hpp"
 
 namespace sluice::host {
 
@@ -36,6 +39,7 @@ class SimHost final : public Host {
     kernels::ComputeContext compute;          ///< given to task bodies
     std::int64_t events_max = 1'000'000'000;  ///< more is taken for a livelock: an Error
     Observer* observer = nullptr;             ///< outlives the host
+    std::optional<Faults> faults{};           ///< absent: messages between ranks simply arrive
   };
 
   explicit SimHost(Config config);
@@ -56,8 +60,10 @@ class SimHost final : public Host {
   [[nodiscard]] Status run_until(const std::function<bool()>& done);
 
   [[nodiscard]] std::int64_t now_ns() const;
-  /// Of all events so far: time, sender, receiver, key and kind.
+  /// Of all events so far: time, sender, receiver, key and kind; of frames their number.
   [[nodiscard]] std::uint64_t trace_digest() const;
+  /// Of the seed's stream: two runs that agree here have drawn alike.
+  [[nodiscard]] std::uint64_t next_random() const;
 
   struct LaneStatistics {
     std::int64_t tasks = 0;
