@@ -9,19 +9,23 @@
 namespace sluice::actors {
 
 Flow Flow::promise_type::get_return_object() {
-  actor->flows_.insert(std::coroutine_handle<promise_type>::from_promise(*this).address());
+  next = actor->flows_;
+  if (next != nullptr) next->previous = this;
+  actor->flows_ = this;
   return {};
 }
 
 Flow::promise_type::~promise_type() {
-  actor->flows_.erase(std::coroutine_handle<promise_type>::from_promise(*this).address());
+  (previous != nullptr ? previous->next : actor->flows_) = next;
+  if (next != nullptr) next->previous = previous;
 }
 
 FlowActor::~FlowActor() {
-  while (!flows_.empty()) std::coroutine_handle<>::from_address(*flows_.begin()).destroy();
+  while (flows_ != nullptr)
+    std::coroutine_handle<Flow::promise_type>::from_promise(*flows_).destroy();
 }
 
-bool FlowActor::idle() const { return flows_.empty() && mailbox_.empty() && tasks_.empty(); }
+bool FlowActor::idle() const { return flows_ == nullptr && mailbox_.empty() && tasks_.empty(); }
 
 void FlowActor::on_message(Context& context, Message message) {
   context_ = &context;
@@ -35,7 +39,8 @@ void FlowActor::on_message(Context& context, Message message) {
 
 void FlowActor::deliver(Message&& message) {
   if (const auto* done = std::get_if<TaskDone>(&message.body)) {
-    const auto task = tasks_.find(done->task);
+    const auto task = std::find_if(tasks_.begin(), tasks_.end(),
+                                   [&](const auto& entry) { return entry.first == done->task; });
     SLUICE_CHECK(task != tasks_.end(), "actor {}: task {} is not running", self_, done->task);
     wake(task->second);
     tasks_.erase(task);
@@ -90,7 +95,7 @@ void FlowActor::submit(const TaskSpec& spec, std::coroutine_handle<> flow,
                        std::function<void(const kernels::ComputeContext&)> body,
                        std::function<void()> stand_in) {
   const std::uint64_t id = next_task_++;
-  tasks_.emplace(id, flow);
+  tasks_.emplace_back(id, flow);
   context_->submit({id, spec.name, spec.lane, spec.priority, spec.operations, spec.key,
                     std::move(body), std::move(stand_in)});
 }
@@ -142,7 +147,7 @@ void FlowActor::Semaphore::release(FlowActor& actor) {
     return;
   }
   actor.wake(waiting_.front());  // the count goes straight to the first that waits
-  waiting_.pop_front();
+  waiting_.erase(waiting_.begin());
 }
 
 void FlowActor::Semaphore::reset(std::int32_t count) {

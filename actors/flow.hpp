@@ -23,7 +23,6 @@
 #include <exception>
 #include <map>
 #include <optional>
-#include <set>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -48,6 +47,8 @@ class Flow {
     ~promise_type();
 
     FlowActor* actor;
+    promise_type* next = nullptr;  // of the actor's live flows
+    promise_type* previous = nullptr;
   };
 };
 
@@ -221,7 +222,7 @@ class FlowActor : public Actor {
       void await_resume() {}
     };
     std::int32_t count_;
-    std::deque<std::coroutine_handle<>> waiting_;
+    std::vector<std::coroutine_handle<>> waiting_;  // first come, first served; few
   };
 
   /// Lets flows pass in the order 0, 1, 2, ..., or from another number on: keeps sums in
@@ -266,12 +267,12 @@ class FlowActor : public Actor {
   ActorIndex self_;
   Context* context_ = nullptr;
   std::uint64_t next_task_ = 1;
-  std::map<std::uint64_t, std::coroutine_handle<>> tasks_;
+  std::vector<std::pair<std::uint64_t, std::coroutine_handle<>>> tasks_;  // under way: few
   std::map<Key, Message> mailbox_;
   std::vector<ReceiveAwaiter*> receivers_;  // few: flows under way that wait for a message
   std::map<ActorIndex, Sender> senders_;
   std::deque<std::coroutine_handle<>> ready_;
-  std::set<void*> flows_;  // frames of live flows
+  Flow::promise_type* flows_ = nullptr;  // live, the newest first
 };
 
 }  // namespace sluice::actors

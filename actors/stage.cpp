@@ -15,7 +15,10 @@ constexpr std::int32_t kEmbeddingSum = -3, kNormSum = -2, kHeadSum = -1;
 }  // namespace
 
 Stage::Stage(const Config& config, const graph::StagePlan& stage, Options options)
-    : Owner(config), stage_(stage), options_(options) {
+    : Owner(config),
+      stage_(stage),
+      options_(options),
+      batch_(model::make_batch(plan().options.micro_batch_size, plan().options.sequence_length)) {
   mtp_.reserve(static_cast<std::size_t>(config.constants->config.num_nextn_predict_layers));
   for (const graph::ChunkPlan& chunk : stage_.chunks) {
     if (chunk.is_first) {
@@ -173,8 +176,7 @@ void Stage::leave_window(const Pass& pass) {
 }
 
 Flow Stage::forward_pass(Pass pass) {
-  pass.live->batch =
-      model::make_batch(plan().options.micro_batch_size, plan().options.sequence_length);
+  pass.live->batch = batch_;
   Tensor x = co_await enter(pass);
   for (std::int32_t l = pass.chunk->layer_first; l < pass.chunk->layer_last; ++l) {
     x = co_await forward_layer(pass, l, std::move(x));

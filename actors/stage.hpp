@@ -137,6 +137,7 @@ class Stage final : public Owner {
 
   const graph::StagePlan& stage_;  // in the plan
   Options options_;
+  model::Batch batch_;  // of the plan's micro-batches; positions are shared
   std::optional<model::Embedding> embedding_;
   std::optional<model::Norm> norm_;
   std::optional<model::Head> head_;

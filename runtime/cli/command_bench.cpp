@@ -1,10 +1,11 @@
-// sluice bench: matrix products and training steps, measured beside the machine's peak.
+// sluice bench: matrix products and training steps beside the machine's peak, messages, simulation.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <memory>
 
 #include "runtime/bench/actors_bench.hpp"
 #include "runtime/bench/gemm_bench.hpp"
+#include "runtime/bench/sim_bench.hpp"
 #include "runtime/bench/train_bench.hpp"
 #include "runtime/cli/cli.hpp"
 #include "runtime/cli/config_options.hpp"
@@ -28,6 +29,8 @@ struct Arguments {
   // actors
   bench::ActorsBenchOptions actors;
   std::string step_model;
+  // simulate
+  bench::SimBenchOptions simulate;
 };
 
 Result<int> print(const std::string& text) {
@@ -96,6 +99,13 @@ Result<int> bench_actors(const Arguments& arguments) {
   return print(kernels::cpu_description() + "\n" + bench::to_table(report));
 }
 
+Result<int> bench_simulate(const Arguments& arguments) {
+  SLUICE_ASSIGN(const config::Config config, arguments.config.load());
+  SLUICE_ASSIGN(const bench::SimBenchReport report,
+                bench::run_sim_bench(config, arguments.simulate));
+  return print(arguments.json ? bench::to_json(report).dump() + "\n" : bench::to_table(report));
+}
+
 void add_gemm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
   auto* command = bench.add_subcommand(
       "gemm", "Matrix products: cubes and the shapes of models, as shares of the peak");
@@ -153,6 +163,20 @@ void add_actors(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Co
   command->callback([arguments, &run] { run = [arguments] { return bench_actors(*arguments); }; });
 }
 
+void add_bench_simulate(CLI::App& bench, const std::shared_ptr<Arguments>& arguments,
+                        CommandRun& run) {
+  auto* command = bench.add_subcommand(
+      "simulate", "The config's actors in virtual time without task bodies: events a second");
+  add_config_options(*command, arguments->config)->required();
+  command
+      ->add_option("--rounds", arguments->simulate.rounds, "runs of each size; the fastest counts")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  command->add_flag("--json", arguments->json, "one JSON object");
+  command->callback(
+      [arguments, &run] { run = [arguments] { return bench_simulate(*arguments); }; });
+}
+
 }  // namespace
 
 void add_bench(CLI::App& app, CommandRun& run) {
@@ -162,6 +186,7 @@ void add_bench(CLI::App& app, CommandRun& run) {
   add_gemm(*command, arguments, run);
   add_bench_train(*command, arguments, run);
   add_actors(*command, arguments, run);
+  add_bench_simulate(*command, arguments, run);
 }
 
 }  // namespace sluice

@@ -48,14 +48,10 @@ Status check_live(const config::Config& config) {
   return {};
 }
 
-}  // namespace
-
-Result<ClusterOptions> cluster_options(const config::Config& config,
-                                       const model::ModelConfig& model) {
-  SLUICE_TRY(check_live(config));
+Result<ClusterOptions> options_of(const config::Config& config, const model::ModelConfig& model) {
   ClusterOptions out;
   out.model = model;
-  out.recipe = config.precision.recipe == "bf16" ? model::Recipe::kBf16 : model::Recipe::kFp32;
+  out.recipe = config.precision.recipe == "fp32" ? model::Recipe::kFp32 : model::Recipe::kBf16;
   out.plan.pipeline_parallel_size =
       static_cast<std::int32_t>(config.topology.pipeline_parallel_size);
   out.plan.expert_parallel_size = static_cast<std::int32_t>(config.topology.expert_parallel_size);
@@ -83,7 +79,31 @@ Result<ClusterOptions> cluster_options(const config::Config& config,
   out.optimizer.learning_rate = [train = config.train](std::int64_t index) {
     return config::learning_rate_at(train, index);
   };
+  return out;
+}
+
+}  // namespace
+
+Result<ClusterOptions> cluster_options(const config::Config& config,
+                                       const model::ModelConfig& model) {
+  SLUICE_TRY(check_live(config));
+  SLUICE_ASSIGN(ClusterOptions out, options_of(config, model));
   SLUICE_ASSIGN(out.device, device_config(config));
+  return out;
+}
+
+Result<ClusterOptions> virtual_options(const config::Config& config,
+                                       const model::ModelConfig& model) {
+  SLUICE_ASSIGN(ClusterOptions out, options_of(config, model));
+  const std::int64_t pipelines = config.topology.data_parallel_size;
+  if (config.micro_batches() % pipelines != 0) {
+    return invalid_input(
+        "{} micro-batches of a step do not divide among {} pipelines; change "
+        "train.global_batch_size or topology.data_parallel_size",
+        config.micro_batches(), pipelines);
+  }
+  out.use = model::ParameterUse::kShapes;
+  out.plan.micro_batches = static_cast<std::int32_t>(config.micro_batches() / pipelines);
   return out;
 }
 

@@ -11,6 +11,12 @@ namespace sluice::engine {
 [[nodiscard]] Result<ClusterOptions> cluster_options(const config::Config& config,
                                                      const model::ModelConfig& model);
 
+/// The same for a host that runs no task bodies, so whatever can only be simulated is allowed:
+/// recipe fp8 (its tensors have BF16's shapes here) and pipelines with micro-batches of their own
+/// (one of them, which all others equal). Parameters are shapes.
+[[nodiscard]] Result<ClusterOptions> virtual_options(const config::Config& config,
+                                                     const model::ModelConfig& model);
+
 /// Threads, kernel set and BF16 products. Errors: a kernel set that this machine does not have.
 [[nodiscard]] Result<device::CpuDevice::Config> device_config(const config::Config& config);
 

@@ -7,7 +7,6 @@
 #include <deque>
 #include <map>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -15,6 +14,7 @@
 #include "kernels/base/check.hpp"
 #include "kernels/base/digest.hpp"
 #include "kernels/base/random.hpp"
+#include "runtime/host/sim_queue.hpp"
 
 namespace sluice::host {
 namespace {
@@ -43,22 +43,11 @@ struct TaskEnd {
   std::int64_t started_ns = 0;
 };
 
-struct Event {
-  std::int64_t time_ns = 0;
-  std::uint64_t shuffle = 0;  // decides between events of one time
-  std::uint64_t sequence = 0;
-  std::variant<Delivery, TaskEnd, LinkEvent> what;
-
-  // For std::push_heap: the first to happen is the greatest.
-  bool operator<(const Event& other) const {
-    return std::tie(time_ns, shuffle, sequence) >
-           std::tie(other.time_ns, other.shuffle, other.sequence);
-  }
-};
+using Event = std::variant<std::monostate, Delivery, TaskEnd, LinkEvent>;
 
 struct Lane {
   bool busy = false;
-  std::map<std::pair<std::int32_t, std::uint64_t>, Submitted> queue;  // by priority, then order
+  SimQueue<Submitted> queue;  // by priority, then order
   SimHost::LaneStatistics statistics;
 };
 
@@ -88,6 +77,7 @@ struct SimHost::State final : FaultyLinks::Port {
     std::unique_ptr<actors::Actor> actor;
     std::unique_ptr<Gate> gate;
     ActorStatistics statistics;
+    std::vector<std::pair<ActorIndex, std::int64_t>> arrivals;  // the last one at each receiver
     std::int64_t waiting = 0;
     std::int64_t waiting_bytes = 0;
   };
@@ -109,13 +99,14 @@ struct SimHost::State final : FaultyLinks::Port {
     return range.min_ns + static_cast<std::int64_t>(random.below(span, draws++));
   }
 
-  void push(std::int64_t time_ns, std::variant<Delivery, TaskEnd, LinkEvent> what) {
-    events.push_back({time_ns, random.bits(draws++), sequence++, std::move(what)});
-    std::push_heap(events.begin(), events.end());
+  template <class E>
+  void push(std::int64_t time_ns, E&& event) {
+    events.push(time_ns, random.bits(draws++))
+        .template emplace<std::decay_t<E>>(std::forward<E>(event));
   }
 
   // Messages of one pair stay in order: each arrives at least a nanosecond after the one before.
-  void send(ActorIndex from, ActorIndex to, Message message) {
+  void send(ActorIndex from, ActorIndex to, Message&& message) {
     if (stopping) return;
     if (config.observer != nullptr) config.observer->on_send(from, to, message, now_ns);
     if (links && from != kOutside && to != kOutside && rank_of(from) != rank_of(to)) {
@@ -125,10 +116,19 @@ struct SimHost::State final : FaultyLinks::Port {
     arrive(from, to, std::move(message), now_ns + delay);
   }
 
-  void arrive(ActorIndex from, ActorIndex to, Message message, std::int64_t time_ns) {
-    std::int64_t& last = last_arrival.try_emplace({from, to}, -1).first->second;
+  void arrive(ActorIndex from, ActorIndex to, Message&& message, std::int64_t time_ns) {
+    std::int64_t& last = last_arrival(from, to);
     last = std::max(last + 1, time_ns);
     post(last, to, std::move(message));
+  }
+
+  // A sender has few receivers.
+  std::int64_t& last_arrival(ActorIndex from, ActorIndex to) {
+    auto& arrivals = from == kOutside ? from_outside : seat(from).arrivals;
+    for (auto& [receiver, time_ns] : arrivals) {
+      if (receiver == to) return time_ns;
+    }
+    return arrivals.emplace_back(to, -1).second;
   }
 
   // ---- What links ask for
@@ -147,7 +147,7 @@ struct SimHost::State final : FaultyLinks::Port {
     return config.faults && actor != kOutside && config.faults->is_dead(rank_of(actor), now_ns);
   }
 
-  void post(std::int64_t time_ns, ActorIndex to, Message message) {
+  void post(std::int64_t time_ns, ActorIndex to, Message&& message) {
     const std::int64_t bytes = size_bytes(message);
     if (to != kOutside) {
       Seat& receiver = seat(to);
@@ -168,15 +168,15 @@ struct SimHost::State final : FaultyLinks::Port {
     if (stopping) return;
     const LaneKey key = lane_key(seat(from).place.rank, task.lane);
     Lane& lane = lanes[key];
-    const std::int32_t priority = task.priority;
-    lane.queue.emplace(std::pair{priority, sequence++}, Submitted{from, std::move(task), now_ns});
+    lane.queue.push(task.priority) = Submitted{from, std::move(task), now_ns};
     if (!lane.busy) start_task(key, lane);
   }
 
   // A body runs at the start or at the end of its time, as drawn: a task that reads what another
   // one writes meanwhile then shows.
   void start_task(LaneKey key, Lane& lane) {
-    Submitted next = std::move(lane.queue.extract(lane.queue.begin()).mapped());
+    Submitted next;
+    lane.queue.pop([&next](std::int64_t, Submitted& first) { next = std::move(first); });
     const std::int32_t rank = seat(next.actor).place.rank;
     std::int64_t duration =
         config.task_model ? config.task_model(next.task, rank) : draw(config.task);
@@ -199,6 +199,8 @@ struct SimHost::State final : FaultyLinks::Port {
     task.body = nullptr;
   }
 
+  void happen(std::monostate) {}
+
   void happen(TaskEnd& end) {
     const ActorIndex actor = end.what.actor;
     if (is_dead(actor)) return;
@@ -207,9 +209,9 @@ struct SimHost::State final : FaultyLinks::Port {
       config.observer->on_task(actor, end.what.task,
                                {end.what.submitted_ns, end.started_ns, now_ns});
     }
-    const Message done{.body = actors::TaskDone{end.what.task.id}};
+    Message done{.body = actors::TaskDone{end.what.task.id}};
     const std::int64_t delay = delay_ns(done, actor);
-    post(now_ns + delay, actor, done);
+    post(now_ns + delay, actor, std::move(done));
     Lane& lane = lanes[end.lane];
     lane.busy = false;
     if (!lane.queue.empty()) start_task(end.lane, lane);
@@ -255,11 +257,10 @@ struct SimHost::State final : FaultyLinks::Port {
       return failed("simulation: more than {} events without an end", config.events_max);
     }
     ++events_done;
-    std::pop_heap(events.begin(), events.end());
-    Event event = std::move(events.back());
-    events.pop_back();
-    now_ns = std::max(now_ns, event.time_ns);
-    std::visit([this](auto& what) { happen(what); }, event.what);
+    events.pop([this](std::int64_t time_ns, Event& event) {
+      now_ns = std::max(now_ns, time_ns);
+      std::visit([this](auto& what) { happen(what); }, event);
+    });
     if (links && links->lost_rank()) return lost_error(*links->lost_rank());
     return {};
   }
@@ -290,15 +291,14 @@ struct SimHost::State final : FaultyLinks::Port {
   Config config;
   Random random;
   std::uint64_t draws = 0;
-  std::uint64_t sequence = 0;
   std::int64_t now_ns = 0;
   std::int64_t events_done = 0;
   std::uint64_t trace = 0;
   bool started = false;
   bool stopping = false;
   std::vector<Seat> seats;
-  std::vector<Event> events;  // a heap
-  std::map<std::pair<ActorIndex, ActorIndex>, std::int64_t> last_arrival;
+  SimQueue<Event> events;
+  std::vector<std::pair<ActorIndex, std::int64_t>> from_outside;
   std::map<LaneKey, Lane> lanes;
   std::deque<Message> outside;
   std::optional<FaultyLinks> links;
@@ -337,7 +337,7 @@ Result<std::optional<Message>> SimHost::receive_for(std::chrono::nanoseconds wai
       wait_max == std::chrono::nanoseconds::max() ? INT64_MAX : state.now_ns + wait_max.count();
   while (state.outside.empty()) {
     if (state.events.empty()) return state.quiet_error();
-    if (state.events.front().time_ns > end_ns) {
+    if (state.events.next_time_ns() > end_ns) {
       state.now_ns = end_ns;
       return std::nullopt;
     }
@@ -371,6 +371,7 @@ Status SimHost::run_until(const std::function<bool()>& done) {
 }
 
 std::int64_t SimHost::now_ns() const { return state_->now_ns; }
+std::int64_t SimHost::events() const { return state_->events_done; }
 std::uint64_t SimHost::trace_digest() const { return state_->trace; }
 std::uint64_t SimHost::next_random() const { return state_->random.bits(state_->draws); }
 

@@ -60,6 +60,8 @@ class SimHost final : public Host {
   [[nodiscard]] Status run_until(const std::function<bool()>& done);
 
   [[nodiscard]] std::int64_t now_ns() const;
+  /// Deliveries, ends of tasks and what happens on links so far.
+  [[nodiscard]] std::int64_t events() const;
   /// Of all events so far: time, sender, receiver, key and kind; of frames their number.
   [[nodiscard]] std::uint64_t trace_digest() const;
   /// Of the seed's stream: two runs that agree here have drawn alike.

@@ -1,0 +1,59 @@
+// One cluster on a SimHost, from command to report.
+#include "runtime/engine/virtual_run.hpp"
+
+#include <chrono>
+
+#include "kernels/base/check.hpp"
+
+namespace sluice::engine {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+Result<std::vector<std::int64_t>> time_steps(Cluster& cluster, const host::SimHost& sim,
+                                             std::int64_t steps) {
+  std::vector<std::int64_t> out;
+  std::int64_t before_ns = 0;
+  cluster.command(actors::RunTraining{0, steps});
+  for (;;) {
+    SLUICE_ASSIGN(const actors::Message message, cluster.receive());
+    if (std::holds_alternative<actors::Idle>(message.body)) return out;
+    if (!std::holds_alternative<actors::StepReport>(message.body)) continue;
+    out.push_back(sim.now_ns() - before_ns);
+    before_ns = sim.now_ns();
+  }
+}
+
+}  // namespace
+
+Result<VirtualRun> run_virtually(ClusterOptions options, host::SimHost::Config model,
+                                 std::int64_t steps) {
+  SLUICE_CHECK(options.use == model::ParameterUse::kShapes);
+  const Clock::time_point begin = Clock::now();
+  model.run_bodies = false;
+  host::SimHost* sim = nullptr;  // in the cluster
+  options.host = [&](device::CpuDevice&) {
+    auto host = std::make_unique<host::SimHost>(std::move(model));
+    sim = host.get();
+    return host;
+  };
+  SLUICE_ASSIGN(auto cluster, Cluster::create(std::move(options)));
+  SLUICE_TRY(cluster->start());
+  VirtualRun out;
+  out.setup_s = seconds_since(begin);
+  SLUICE_ASSIGN(out.step_ns, time_steps(*cluster, *sim, steps));
+  out.run_s = seconds_since(begin) - out.setup_s;
+  out.events = sim->events();
+  for (std::int32_t rank = 0; rank < cluster->plan().ranks(); ++rank) {
+    out.computed.push_back(sim->lane(rank));
+    out.tasks += out.computed.back().tasks;
+  }
+  SLUICE_TRY(cluster->stop());
+  return out;
+}
+
+}  // namespace sluice::engine
