@@ -107,11 +107,13 @@ class Dots {
   void multiply(const float* left, std::int64_t rows, const Right& right, std::int64_t columns,
                 std::int64_t k, float* c, std::int64_t c_stride, bool add) const {
     const std::int64_t all_k = set_.padded_k(right.all_k);
+    Ahead nothing;
     TileJob job{.a = reinterpret_cast<const std::byte*>(left),
                 .k = set_.padded_k(k),
                 .c_stride = c_stride,
                 .rows = rows,
-                .load = add};
+                .load = add,
+                .ahead = &nothing};
     for (std::int64_t column = 0; column < columns; column += set_.columns) {
       const std::int64_t line = right.first_line + column;
       const std::int64_t width = set_.panel_width(right.lines - line);

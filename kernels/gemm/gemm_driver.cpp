@@ -7,6 +7,7 @@
 // # Why not pack an unpacked B once, for all threads? Its panels then travel between the cores'
 // caches, which costs more than packing them twice where cores do not share a cache.
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <memory>
 
@@ -95,8 +96,8 @@ class Item {
   }
 
   void run() const {
-    std::int64_t k = 0;
-    do {  // once even for K = 0: C becomes zero
+    if (p_.k == 0) return clear();
+    for (std::int64_t k = 0; k < p_.k; k += k_block_) {
       const std::int64_t length = std::min(k_block_, p_.k - k);
       if (p_.b_panels == nullptr) pack_b(k, length);
       for (std::int64_t row = 0; row < rows_; row += a_rows_) {
@@ -104,8 +105,7 @@ class Item {
         pack_a(row, rows, k, length);
         multiply(row, rows, k, length);
       }
-      k += length;
-    } while (k < p_.k);
+    }
   }
 
   /// Results in BF16 need fp32 sums: of one panel of B at a time when K is a single block, else of
@@ -120,6 +120,16 @@ class Item {
   }
 
  private:
+  // Sums of nothing.
+  void clear() const {
+    if (p_.accumulate) return;
+    for (std::int64_t row = 0; row < rows_; ++row) {
+      const TensorView c =
+          p_.c.rows_from(first_row_ + row, 1).columns_from(first_column_, columns_);
+      std::memset(c.data, 0, static_cast<std::size_t>(columns_) * size_of(c.dtype));
+    }
+  }
+
   void pack_a(std::int64_t row, std::int64_t rows, std::int64_t k, std::int64_t length) const {
     const std::int64_t padded = kernels_.padded_k(length);
     kernels_.pack_a({.operand = &p_.a,
@@ -165,19 +175,52 @@ class Item {
     const std::int64_t a_stride = a_panel_stride(kernels_, padded);
     const bool rounds = p_.c.dtype == DType::kBF16 && k + length >= p_.k;
     TileJob tile{.k = padded, .c_stride = c_stride_, .load = p_.accumulate || k > 0};
+    Ahead next_a = a_behind(first + rows, k, length);
     for (std::int64_t column = 0; column < columns_; column += kernels_.columns) {
       tile.columns = std::min(kernels_.columns, columns_ - column);
       tile.b = b_panel(column, k, padded);
       tile.a = a_;
       float* const sums = sums_of(first, column);
+      Ahead next_b = b_behind(column, k, padded);
       for (std::int64_t row = 0; row < rows; row += kernels_.rows) {
         tile.rows = std::min(kernels_.rows, rows - row);
         tile.c = sums + row * c_stride_;
+        tile.ahead = next_b.is_done() ? &next_a : &next_b;
         kernels_.tile(tile);
         tile.a += a_stride;
       }
       if (rounds) round(sums, first, rows, column, tile.columns);
     }
+  }
+
+  // What is packed after the block of A that ends at `row`: the rows below, else the first ones of
+  // the next block of K.
+  [[nodiscard]] Ahead a_behind(std::int64_t row, std::int64_t k, std::int64_t length) const {
+    if (row == rows_) {
+      row = 0;
+      k += length;
+      length = std::min(k_block_, p_.k - k);
+    }
+    return memory_of(p_.a, first_row_ + row, std::min(a_rows_, rows_ - row), k, length);
+  }
+
+  // The panel behind the one that starts at `column`. Panels that the item packs for itself are in
+  // its caches.
+  [[nodiscard]] Ahead b_behind(std::int64_t column, std::int64_t k, std::int64_t padded) const {
+    const std::int64_t next = column + kernels_.columns;
+    if (p_.b_panels == nullptr || next >= columns_) return {};
+    const std::int64_t width = kernels_.panel_width(p_.n() - first_column_ - next);
+    return {b_panel(next, k, padded), 1, width * padded * kernels_.element_bytes, 0};
+  }
+
+  // Nothing where rows are scattered, or there is no next one.
+  [[nodiscard]] static Ahead memory_of(const Operand& from, std::int64_t line, std::int64_t lines,
+                                       std::int64_t k, std::int64_t length) {
+    if (from.row_index != nullptr) return {};
+    const auto bytes = static_cast<std::int64_t>(from.size_of_element());
+    const std::int64_t stride = from.row_stride * bytes;
+    if (from.k_along_row) return {from.row(line) + k * bytes, lines, length * bytes, stride};
+    return {from.row(k) + line * bytes, length, lines * bytes, stride};
   }
 
   // Where the item's row and column have their sum; c_stride_ from row to row.

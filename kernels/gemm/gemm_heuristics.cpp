@@ -7,12 +7,14 @@ namespace sluice::kernels {
 namespace {
 
 // Shares of L2, in percent. With B packed before, a block of A stays there while B's panels stream
-// past it. An item that packs B for itself keeps that block there instead, and a few rows of A.
+// past it. An item that packs B for itself keeps that block there instead, and fewer rows of A.
 constexpr std::int64_t kPackedL2OfA = 33;
-constexpr std::int64_t kRawL2OfA = 12;
-constexpr std::int64_t kRawL2OfB = 60;
-// Longer K blocks load and store C less often; shorter ones leave room for more rows and columns.
+constexpr std::int64_t kRawL2OfA = 24;
+constexpr std::int64_t kRawL2OfB = 75;
+// Longer K blocks load and store C less often; shorter ones leave room for more rows and columns:
+// those of B that go in at a time pack A once.
 constexpr std::int64_t kKBlockBytes = 2048;
+constexpr std::int64_t kRawKBlockBytes = 1536;
 // Where B is read only once, along rows that go across K, long stretches of each row count more.
 constexpr std::int64_t kThinKBlockBytes = 256;
 // Columns or rows that one item covers at most: beyond, packing the other side again costs nothing.
@@ -63,7 +65,8 @@ void cut_finer(GemmBlocking& b, const GemmTile& tile, bool packed, std::int64_t 
 
 std::int64_t choose_k_block(const GemmShape& shape, const GemmTile& tile) {
   const bool thin = shape.b == GemmRight::kRowsOfK && shape.m <= tile.rows;
-  const std::int64_t bytes = thin ? kThinKBlockBytes : kKBlockBytes;
+  const std::int64_t usual = shape.b == GemmRight::kPacked ? kKBlockBytes : kRawKBlockBytes;
+  const std::int64_t bytes = thin ? kThinKBlockBytes : usual;
   const std::int64_t longest = std::max(bytes / tile.element_bytes, tile.k_unit);
   const std::int64_t k = shape.k;
   const std::int64_t blocks = std::max<std::int64_t>(1, ceil_div(k, longest));

@@ -32,16 +32,54 @@ struct PackJob {
   }
 };
 
+/// Memory that will be needed soon: tiles fetch a line of it now and then while they multiply. Rows
+/// of `bytes`, `stride` bytes apart.
+class Ahead {
+ public:
+  static constexpr int kLocality = 2;  ///< of __builtin_prefetch: into L2, past L1
+
+  Ahead() = default;
+  Ahead(const std::byte* first, std::int64_t rows, std::int64_t bytes, std::int64_t stride)
+      : next_(first),
+        lines_((bytes + kLineBytes - 1) / kLineBytes),
+        to_next_row_(stride - lines_ * kLineBytes),
+        left_in_row_(lines_),
+        left_(rows * lines_) {}
+
+  [[nodiscard]] bool is_done() const { return left_ == 0; }
+
+  /// Costs next to nothing beside a tile's multiply-adds.
+  [[gnu::always_inline]] void fetch_line() {
+    if (left_ == 0) return;
+    __builtin_prefetch(next_, 0, kLocality);
+    next_ += kLineBytes;
+    --left_;
+    if (--left_in_row_ > 0) return;
+    next_ += to_next_row_;
+    left_in_row_ = lines_;
+  }
+
+ private:
+  static constexpr std::int64_t kLineBytes = 64;
+
+  const std::byte* next_ = nullptr;
+  std::int64_t lines_ = 0;
+  std::int64_t to_next_row_ = 0;
+  std::int64_t left_in_row_ = 0;
+  std::int64_t left_ = 0;
+};
+
 /// C tile [rows, columns] (+)= a panel of A times a panel of B.
 struct TileJob {
   const std::byte* a = nullptr;
   const std::byte* b = nullptr;
-  std::int64_t k = 0;  ///< padded
+  std::int64_t k = 0;  ///< padded, > 0
   float* c = nullptr;
   std::int64_t c_stride = 0;
   std::int64_t rows = 0;
   std::int64_t columns = 0;
-  bool load = false;  ///< start from what c holds instead of zero
+  bool load = false;       ///< start from what c holds instead of zero
+  Ahead* ahead = nullptr;  ///< never null for a tile; not every kernel set fetches it
 };
 
 struct GemmKernelSet {

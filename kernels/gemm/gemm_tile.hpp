@@ -6,55 +6,31 @@
 namespace sluice::kernels::SLUICE_ISA {
 namespace {
 
-template <int kRows, int kL>
-SLUICE_INLINE void load_sums(const TileJob& job, Lanes (&sums)[kRows][kL]) {
-  const std::int64_t last = job.columns - kLanes * (kL - 1);  // columns of the last lanes
-  for (int r = 0; r < kRows; ++r) {
-    const float* c = job.c + r * job.c_stride;
-    for (int l = 0; l < kL; ++l) {
-      if (!job.load) {
-        sums[r][l] = zero();
-      } else if (l + 1 < kL || last == kLanes) {
-        sums[r][l] = load(c + l * kLanes);
-      } else {
-        sums[r][l] = load_first(c + l * kLanes, last);
-      }
-    }
-  }
-}
-
-template <int kRows, int kL>
-SLUICE_INLINE void store_sums(const TileJob& job, const Lanes (&sums)[kRows][kL]) {
-  const std::int64_t last = job.columns - kLanes * (kL - 1);
-  for (int r = 0; r < kRows; ++r) {
-    float* c = job.c + r * job.c_stride;
-    for (int l = 0; l < kL; ++l) {
-      if (l + 1 < kL || last == kLanes) {
-        store(c + l * kLanes, sums[r][l]);
-      } else {
-        store_first(c + l * kLanes, sums[r][l], last);
-      }
-    }
-  }
-}
-
-// What comes next in memory order of tiles: the rows below.
-template <int kRows, int kL>
-SLUICE_INLINE void prefetch_below(const TileJob& job) {
-  for (int r = 0; r < kRows; ++r) {
-    const float* c = job.c + (kRows + r) * job.c_stride;
-    for (int l = 0; l < kL; ++l) _mm_prefetch(c + l * kLanes, _MM_HINT_T0);
-  }
-}
-
-template <class Words, int kRows, int kL>
+// All lanes are there, and K > 0. Sums stay in registers throughout: a branch around the loop, or a
+// second loop, would make the compiler park them on the stack. Lines are fetched one at a time, for
+// a burst of them would hold up the loads of A and B: first those of C, this tile's to be stored or
+// the next one's (the rows below) to be loaded, then what the driver wants.
+template <class Words, int kRows, int kL, bool kLoad>
 void multiply_tile(const TileJob& job) {
   Lanes sums[kRows][kL];
-  load_sums(job, sums);
-  prefetch_below<kRows, kL>(job);
+  for (int r = 0; r < kRows; ++r) {
+    for (int l = 0; l < kL; ++l)
+      sums[r][l] = kLoad ? load(job.c + r * job.c_stride + l * kLanes) : zero();
+  }
+  const float* c_ahead = job.c + (kLoad ? kRows * job.c_stride : 0);
+  int c_rows_ahead = kRows;
+  Ahead ahead = *job.ahead;  // a copy stays in registers
   const auto* a = reinterpret_cast<const float*>(job.a);
   const auto* b = reinterpret_cast<const float*>(job.b);
-  for (std::int64_t k = 0; k < job.k; k += Words::kElements) {
+  std::int64_t words = job.k / Words::kElements;
+  do {
+    if (c_rows_ahead > 0) {
+      for (int l = 0; l < kL; ++l) __builtin_prefetch(c_ahead + l * kLanes, 0, Ahead::kLocality);
+      c_ahead += job.c_stride;
+      --c_rows_ahead;
+    } else {
+      ahead.fetch_line();
+    }
     Lanes right[kL];
     for (int l = 0; l < kL; ++l) right[l] = load(b + l * kLanes);
     for (int r = 0; r < kRows; ++r) {
@@ -63,26 +39,54 @@ void multiply_tile(const TileJob& job) {
     }
     a += kRows;
     b += kL * kLanes;
+  } while (--words > 0);
+  *job.ahead = ahead;
+  for (int r = 0; r < kRows; ++r) {
+    for (int l = 0; l < kL; ++l) store(job.c + r * job.c_stride + l * kLanes, sums[r][l]);
   }
-  store_sums(job, sums);
 }
 
 using TileFunction = void (*)(const TileJob&);
 
-template <class Words, int kL, int... kRow>
+template <class Words, int kL, bool kLoad, int... kRow>
 constexpr std::array<TileFunction, sizeof...(kRow)> tiles_of(
     std::integer_sequence<int, kRow...> /*rows*/) {
-  return {&multiply_tile<Words, kRow + 1, kL>...};
+  return {&multiply_tile<Words, kRow + 1, kL, kLoad>...};
+}
+
+template <class Words, int kRows, int kL>
+void whole_tile(const TileJob& job) {
+  using Rows = std::make_integer_sequence<int, kRows>;
+  static constexpr std::array<std::array<TileFunction, kRows>, 2> kTiles{
+      tiles_of<Words, kL, false>(Rows()), tiles_of<Words, kL, true>(Rows())};
+  kTiles[job.load ? 1 : 0][static_cast<std::size_t>(job.rows - 1)](job);
+}
+
+inline void copy_rows(const float* from, std::int64_t from_stride, float* to,
+                      std::int64_t to_stride, const TileJob& job) {
+  for (std::int64_t r = 0; r < job.rows; ++r)
+    std::copy_n(from + r * from_stride, job.columns, to + r * to_stride);
+}
+
+// With fewer columns than the lanes have: on a copy.
+template <class Words, int kRows, int kL>
+void edge_tile(const TileJob& job) {
+  constexpr std::int64_t kStride = kL * kLanes;
+  alignas(64) float edge[kRows * kStride] = {};
+  TileJob copy = job;
+  copy.c = edge;
+  copy.c_stride = kStride;
+  if (job.load) copy_rows(job.c, job.c_stride, edge, kStride, job);
+  whole_tile<Words, kRows, kL>(copy);
+  copy_rows(edge, kStride, job.c, job.c_stride, job);
 }
 
 /// GemmKernelSet::tile for panels of Words, with tiles up to kRows x kL lanes.
 template <class Words, int kRows, int kL>
 void tile(const TileJob& job) {
-  using Rows = std::make_integer_sequence<int, kRows>;
-  static constexpr auto kNarrow = tiles_of<Words, 1>(Rows());
-  static constexpr auto kWide = tiles_of<Words, kL>(Rows());
-  const auto& tiles = job.columns <= kLanes ? kNarrow : kWide;
-  tiles[static_cast<std::size_t>(job.rows - 1)](job);
+  if (kL > 1 && job.columns <= kLanes) return tile<Words, kRows, 1>(job);
+  if (job.columns < kL * kLanes) return edge_tile<Words, kRows, kL>(job);
+  whole_tile<Words, kRows, kL>(job);
 }
 
 /// GemmKernelSet::burst: enough chains to hide the latency of a multiply-add. They start from
