@@ -21,14 +21,32 @@ struct ExpertBlock::Weights {
   std::vector<Linear> gate_up, down;     ///< by local expert
   std::vector<std::size_t> first_index;  ///< of its kTensors parameters
 
-  [[nodiscard]] static std::vector<const kernels::PackedB*> packed(
-      const kernels::ComputeContext& context, std::vector<Linear>& experts, bool backward) {
-    std::vector<const kernels::PackedB*> operands;
-    operands.reserve(experts.size());
-    for (Linear& expert : experts)
-      operands.push_back(backward ? &expert.packed_backward(context)
-                                  : &expert.packed_forward(context));
-    return operands;
+  /// y = x · Wᵀ by row groups. Training meets each weight once or a few times before it changes, so
+  /// only inference packs weights and keeps them.
+  void forward(const kernels::ComputeContext& context, TensorView x,
+               std::span<const std::int32_t> row_index, const kernels::Route& route,
+               std::vector<Linear>& experts, TensorView y) const {
+    if (set->use() == ParameterUse::kTraining) {
+      return kernels::grouped_gemm(context, x, row_index, route.offsets, matrices(experts),
+                                   kernels::Layout::kTransposed, y);
+    }
+    std::vector<const kernels::PackedB*> packed;
+    packed.reserve(experts.size());
+    for (Linear& expert : experts) packed.push_back(&expert.packed_forward(context));
+    kernels::grouped_gemm(context, x, row_index, route.offsets, packed, y);
+  }
+  /// dx = dy · W by row groups.
+  static void backward_input(const kernels::ComputeContext& context, TensorView dy,
+                             std::span<const std::int32_t> row_index, const kernels::Route& route,
+                             const std::vector<Linear>& experts, TensorView dx) {
+    kernels::grouped_gemm(context, dy, row_index, route.offsets, matrices(experts),
+                          kernels::Layout::kNormal, dx);
+  }
+  [[nodiscard]] static std::vector<TensorView> matrices(const std::vector<Linear>& experts) {
+    std::vector<TensorView> views;
+    views.reserve(experts.size());
+    for (const Linear& expert : experts) views.push_back(expert.weight().view());
+    return views;
   }
   [[nodiscard]] static std::vector<TensorView> gradients(const std::vector<Linear>& experts) {
     std::vector<TensorView> views;
@@ -103,15 +121,14 @@ kernels::TreePartial ExpertBlock::forward(const kernels::ComputeContext& context
   s.row_weights = s.make(context, DType::kF32, 1);
   gather_weights(routing, s.route, s.row_weights);
   s.gate_up = s.make(context, dtype, 2 * inner);
-  kernels::grouped_gemm(context, normed.view(), s.route.tokens, s.route.offsets,
-                        Weights::packed(context, weights_->gate_up, false), s.gate_up.view());
+  weights_->forward(context, normed.view(), s.route.tokens, s.route, weights_->gate_up,
+                    s.gate_up.view());
   s.activated = s.make(context, dtype, inner);
   kernels::swiglu(context, s.gate_up.view(), s.row_weights.values<const float>(),
                   s.activated.view());
   if (!keep) s.gate_up = {};
   const Tensor y = s.make(context, dtype, config.hidden_size);
-  kernels::grouped_gemm(context, s.activated.view(), {}, s.route.offsets,
-                        Weights::packed(context, weights_->down, false), y.view());
+  weights_->forward(context, s.activated.view(), {}, s.route, weights_->down, y.view());
   s.normed = normed;
   kernels::TreePartial partial;
   kernels::tree_combine(context, s.route, weights_->first, weights_->count, tokens, y.view(),
@@ -127,8 +144,8 @@ ExpertGradients ExpertBlock::backward_input(const kernels::ComputeContext& conte
   result.weights = s.make(context, DType::kF32, 1);
   {
     const Tensor dactivated = s.make(context, dy.dtype(), config.moe_intermediate_size);
-    kernels::grouped_gemm(context, dy.view(), s.route.tokens, s.route.offsets,
-                          Weights::packed(context, weights_->down, true), dactivated.view());
+    Weights::backward_input(context, dy.view(), s.route.tokens, s.route, weights_->down,
+                            dactivated.view());
     const TensorView gate_up = s.gate_up.view();  // its gradient takes its place
     kernels::swiglu_backward(context, gate_up, s.row_weights.values<const float>(),
                              dactivated.view(), gate_up, result.weights.values<float>());
@@ -136,8 +153,7 @@ ExpertGradients ExpertBlock::backward_input(const kernels::ComputeContext& conte
   s.row_weights = {};
   s.dy = dy;
   const Tensor dx = s.make(context, dy.dtype(), config.hidden_size);
-  kernels::grouped_gemm(context, s.gate_up.view(), {}, s.route.offsets,
-                        Weights::packed(context, weights_->gate_up, true), dx.view());
+  Weights::backward_input(context, s.gate_up.view(), {}, s.route, weights_->gate_up, dx.view());
   kernels::tree_combine(context, s.route, weights_->first, weights_->count, dy.shape().rows(),
                         dx.view(), result.input);
   return result;

@@ -125,7 +125,9 @@ class Summary {
     unit.saved_bytes_per_token += kFloat * (experts + 2 * config_.num_experts_per_tok);  // routing
     if (config_.n_shared_experts > 0) add_feed_forward(unit, config_.shared_intermediate_size());
     unit.expert_parameters = 3 * inner * hidden();
-    unit.expert_packed_bytes = packed(2 * inner, hidden(), type_) + packed(hidden(), inner, type_);
+    if (use_ == ParameterUse::kInference)
+      unit.expert_packed_bytes =
+          packed(2 * inner, hidden(), type_) + packed(hidden(), inner, type_);
     unit.expert_saved_bytes_per_row =
         bytes_ * 3 * inner + kFloat;  // gate_up, activated, row_weights
     unit.expert_operations_per_row = 2.0 * static_cast<double>(unit.expert_parameters);

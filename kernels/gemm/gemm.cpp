@@ -185,23 +185,48 @@ void gemm(const ComputeContext& context, TensorView a, Layout a_layout, const Pa
   run(context, choose_gemm_kernels(context, a.dtype), {&product, 1});
 }
 
-void grouped_gemm(const ComputeContext& context, TensorView a,
-                  std::span<const std::int32_t> row_index, std::span<const std::int32_t> offsets,
-                  std::span<const PackedB* const> b, TensorView c) {
+namespace {
+
+// Products of row groups, but for their right operands, which set_right(g, product) fills in.
+template <class SetRight>
+void run_grouped(const ComputeContext& context, TensorView a,
+                 std::span<const std::int32_t> row_index, std::span<const std::int32_t> offsets,
+                 std::size_t groups, TensorView c, const SetRight& set_right) {
   check_result(c, false);
-  check_offsets(offsets, b.size(), c.rows);
+  check_offsets(offsets, groups, c.rows);
   check_index(row_index, a.rows, c.rows);
   const Operand left = make_operand(a, true, row_index);
-  ProductList products(context, b.size());
-  for (std::size_t g = 0; g < b.size(); ++g) {
+  ProductList products(context, groups);
+  for (std::size_t g = 0; g < groups; ++g) {
     const std::int64_t first = offsets[g];
     products[g].a = rows_from(left, first);
     products[g].c = c.rows_from(first, offsets[g + 1] - first);
     products[g].k = a.columns;
-    set_packed(products[g], context, *b[g], a.dtype);
+    set_right(g, products[g]);
   }
   const ProfileScope scope(context, "gemm.grouped", gemm_operations(c.rows, c.columns, a.columns));
   run(context, choose_gemm_kernels(context, a.dtype), products.span(), Varying::kRows);
+}
+
+}  // namespace
+
+void grouped_gemm(const ComputeContext& context, TensorView a,
+                  std::span<const std::int32_t> row_index, std::span<const std::int32_t> offsets,
+                  std::span<const PackedB* const> b, TensorView c) {
+  run_grouped(context, a, row_index, offsets, b.size(), c, [&](std::size_t g, Product& product) {
+    set_packed(product, context, *b[g], a.dtype);
+  });
+}
+
+void grouped_gemm(const ComputeContext& context, TensorView a,
+                  std::span<const std::int32_t> row_index, std::span<const std::int32_t> offsets,
+                  std::span<const TensorView> b, Layout b_layout, TensorView c) {
+  run_grouped(context, a, row_index, offsets, b.size(), c, [&](std::size_t g, Product& product) {
+    SLUICE_CHECK(a.dtype == b[g].dtype, "{} times {}", name_of(a.dtype), name_of(b[g].dtype));
+    SLUICE_CHECK_EQ(product.k, k_of_right(b[g], b_layout));
+    SLUICE_CHECK_EQ(product.n(), n_of_right(b[g], b_layout));
+    product.b = right_operand(b[g], b_layout);
+  });
 }
 
 void grouped_gemm_weights(const ComputeContext& context, TensorView a, TensorView b,

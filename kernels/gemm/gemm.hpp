@@ -63,6 +63,12 @@ void grouped_gemm(const ComputeContext& context, TensorView a,
                   std::span<const std::int32_t> row_index, std::span<const std::int32_t> offsets,
                   std::span<const PackedB* const> b, TensorView c);
 
+/// The same with right operands as they lie in memory, b[g] [K, N] or [N, K]. Worth it where each
+/// meets some hundred rows and then changes: packing it costs as much as reading it.
+void grouped_gemm(const ComputeContext& context, TensorView a,
+                  std::span<const std::int32_t> row_index, std::span<const std::int32_t> offsets,
+                  std::span<const TensorView> b, Layout b_layout, TensorView c);
+
 /// Weight gradients of grouped products: c[g] += a[rows of g]ᵀ · b[rows of g], chained along rows
 /// in order. a [R, M], b [R, N] (`b_row_index` optional, as above), c[g] fp32 [M, N].
 void grouped_gemm_weights(const ComputeContext& context, TensorView a, TensorView b,

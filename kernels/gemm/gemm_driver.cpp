@@ -76,6 +76,8 @@ class Item {
         p_(job.product),
         k_block_(job.blocking.k_block),
         a_rows_(job.blocking.a_tiles * kernels.rows),
+        packs_block_(job.product.b_panels == nullptr && !job.blocking.by_panel),
+        packs_panels_(job.product.b_panels == nullptr && job.blocking.by_panel),
         sums_live_in_panel_(sums_live_in_panel(job)),
         a_(scratch),
         b_(scratch + layout.a_bytes) {
@@ -99,7 +101,7 @@ class Item {
     if (p_.k == 0) return clear();
     for (std::int64_t k = 0; k < p_.k; k += k_block_) {
       const std::int64_t length = std::min(k_block_, p_.k - k);
-      if (p_.b_panels == nullptr) pack_b(k, length);
+      if (packs_block_) pack_b(0, columns_, k, length);
       for (std::int64_t row = 0; row < rows_; row += a_rows_) {
         const std::int64_t rows = std::min(a_rows_, rows_ - row);
         pack_a(row, rows, k, length);
@@ -145,12 +147,13 @@ class Item {
                      .panel_stride = a_panel_stride(kernels_, padded)});
   }
 
-  void pack_b(std::int64_t k, std::int64_t length) const {
+  void pack_b(std::int64_t column, std::int64_t columns, std::int64_t k,
+              std::int64_t length) const {
     const std::int64_t padded = kernels_.padded_k(length);
-    const std::int64_t last = (columns_ - 1) % kernels_.columns + 1;
+    const std::int64_t last = (columns - 1) % kernels_.columns + 1;
     kernels_.pack_b({.operand = &p_.b,
-                     .first_line = first_column_,
-                     .lines = columns_,
+                     .first_line = first_column_ + column,
+                     .lines = columns,
                      .all_lines = p_.n(),
                      .first_k = k,
                      .k = length,
@@ -164,7 +167,8 @@ class Item {
   // Where the panel of B that starts at this column of the item holds index k.
   [[nodiscard]] const std::byte* b_panel(std::int64_t column, std::int64_t k,
                                          std::int64_t padded) const {
-    if (p_.b_panels == nullptr) return b_ + column * padded * kernels_.element_bytes;
+    if (packs_panels_) return b_;
+    if (packs_block_) return b_ + column * padded * kernels_.element_bytes;
     const std::int64_t at = first_column_ + column;
     const std::int64_t width = kernels_.panel_width(p_.n() - at);
     return p_.b_panels + (at * kernels_.padded_k(p_.k) + k * width) * kernels_.element_bytes;
@@ -178,10 +182,11 @@ class Item {
     Ahead next_a = a_behind(first + rows, k, length);
     for (std::int64_t column = 0; column < columns_; column += kernels_.columns) {
       tile.columns = std::min(kernels_.columns, columns_ - column);
+      if (packs_panels_) pack_b(column, tile.columns, k, length);
       tile.b = b_panel(column, k, padded);
       tile.a = a_;
       float* const sums = sums_of(first, column);
-      Ahead next_b = b_behind(column, k, padded);
+      Ahead next_b = b_behind(column, k, length);
       for (std::int64_t row = 0; row < rows; row += kernels_.rows) {
         tile.rows = std::min(kernels_.rows, rows - row);
         tile.c = sums + row * c_stride_;
@@ -204,11 +209,13 @@ class Item {
     return memory_of(p_.a, first_row_ + row, std::min(a_rows_, rows_ - row), k, length);
   }
 
-  // The panel behind the one that starts at `column`. Panels that the item packs for itself are in
-  // its caches.
-  [[nodiscard]] Ahead b_behind(std::int64_t column, std::int64_t k, std::int64_t padded) const {
+  // The panel behind the one that starts at `column`, or what it is packed from.
+  [[nodiscard]] Ahead b_behind(std::int64_t column, std::int64_t k, std::int64_t length) const {
     const std::int64_t next = column + kernels_.columns;
-    if (p_.b_panels == nullptr || next >= columns_) return {};
+    if (packs_block_ || next >= columns_) return {};
+    const std::int64_t columns = std::min(kernels_.columns, columns_ - next);
+    if (packs_panels_) return memory_of(p_.b, first_column_ + next, columns, k, length);
+    const std::int64_t padded = kernels_.padded_k(length);
     const std::int64_t width = kernels_.panel_width(p_.n() - first_column_ - next);
     return {b_panel(next, k, padded), 1, width * padded * kernels_.element_bytes, 0};
   }
@@ -242,6 +249,8 @@ class Item {
   const Product& p_;
   std::int64_t k_block_;
   std::int64_t a_rows_;
+  bool packs_block_;   // of B, before its rows meet it
+  bool packs_panels_;  // of B, one by one
   bool sums_live_in_panel_;
   std::byte* a_;
   std::byte* b_;
@@ -256,11 +265,12 @@ class Item {
 void widen(ScratchLayout& layout, const GemmKernelSet& kernels, const Job& job) {
   const GemmBlocking& b = job.blocking;
   const std::int64_t columns = b.n_tiles_max() * kernels.columns;
+  const std::int64_t b_columns = b.by_panel ? kernels.columns : columns;
   const std::int64_t a_bytes = b.a_tiles * Item::a_panel_stride(kernels, b.k_block);
   layout.a_bytes = std::max(layout.a_bytes, align_up(a_bytes));
   if (job.product.b_panels == nullptr) {
     layout.b_bytes =
-        std::max(layout.b_bytes, align_up(columns * b.k_block * kernels.element_bytes));
+        std::max(layout.b_bytes, align_up(b_columns * b.k_block * kernels.element_bytes));
   }
   if (job.product.c.dtype == DType::kBF16) {
     const std::int64_t elements = Item::sums_live_in_panel(job)
@@ -328,7 +338,7 @@ class Run {
     job.product = product;
     if (varying_ == Varying::kDepth) shape.k = kAnyDepth;
     job.blocking = choose_blocking(shape, tile, cache_sizes(), items_wanted);
-    if (varying_ == Varying::kDepth) job.blocking.k_block = choose_k_block(shape_of(product), tile);
+    if (varying_ == Varying::kDepth) job.blocking = with_depth(job.blocking, product.k, tile);
     job.first_item = items_;
     items_ += job.blocking.items();
     if (job.blocking.items() > 0) widen(layout_, kernels_, job);
@@ -338,11 +348,18 @@ class Run {
   void reserve_most(const Product& product) {
     const GemmTile tile = tile_of(kernels_);
     GemmShape shape = shape_of(product);
-    if (varying_ == Varying::kDepth) shape.k = kAnyDepth;
-    if (varying_ == Varying::kRows)
-      shape.m =
-          block_m_tiles_max(shape.b, choose_k_block(shape, tile), tile, cache_sizes()) * tile.rows;
-    const Job widest{product, choose_blocking(shape, tile, cache_sizes(), 1), 0};
+    if (varying_ == Varying::kDepth) {
+      shape.k = kAnyDepth;
+      return reserve(product, shape);
+    }
+    for (const std::int64_t rows : rows_of_largest_buffers(shape, tile, cache_sizes())) {
+      shape.m = rows;
+      reserve(product, shape);
+    }
+  }
+
+  void reserve(const Product& product, const GemmShape& shape) {
+    const Job widest{product, choose_blocking(shape, tile_of(kernels_), cache_sizes(), 1), 0};
     if (widest.blocking.items() > 0) widen(layout_, kernels_, widest);
   }
 

@@ -7,10 +7,12 @@ namespace sluice::kernels {
 namespace {
 
 // Shares of L2, in percent. With B packed before, a block of A stays there while B's panels stream
-// past it. An item that packs B for itself keeps that block there instead, and fewer rows of A.
+// past it. An item that packs B for itself keeps that block there instead, and fewer rows of A; or,
+// where all rows fit, A and the one panel of B that is being multiplied.
 constexpr std::int64_t kPackedL2OfA = 33;
 constexpr std::int64_t kRawL2OfA = 24;
 constexpr std::int64_t kRawL2OfB = 75;
+constexpr std::int64_t kByPanelL2OfA = 60;
 // Longer K blocks load and store C less often; shorter ones leave room for more rows and columns:
 // those of B that go in at a time pack A once.
 constexpr std::int64_t kKBlockBytes = 2048;
@@ -61,41 +63,78 @@ void cut_finer(GemmBlocking& b, const GemmTile& tile, bool packed, std::int64_t 
   }
 }
 
-}  // namespace
+// What an item may hold at a time.
+struct Limits {
+  std::int64_t k_block = 0;
+  std::int64_t a_tiles = 0;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+  bool by_panel = false;
+};
 
-std::int64_t choose_k_block(const GemmShape& shape, const GemmTile& tile) {
-  const bool thin = shape.b == GemmRight::kRowsOfK && shape.m <= tile.rows;
-  const std::int64_t usual = shape.b == GemmRight::kPacked ? kKBlockBytes : kRawKBlockBytes;
-  const std::int64_t bytes = thin ? kThinKBlockBytes : usual;
-  const std::int64_t longest = std::max(bytes / tile.element_bytes, tile.k_unit);
-  const std::int64_t k = shape.k;
+// In even blocks.
+std::int64_t k_block_of(std::int64_t k, std::int64_t longest, const GemmTile& tile) {
   const std::int64_t blocks = std::max<std::int64_t>(1, ceil_div(k, longest));
   return std::max<std::int64_t>(1, ceil_div(ceil_div(k, blocks), tile.k_unit)) * tile.k_unit;
 }
 
-std::int64_t block_m_tiles_max(GemmRight right, std::int64_t k_block, const GemmTile& tile,
-                               const CacheSizes& caches) {
-  const std::int64_t percent = right == GemmRight::kPacked ? kPackedL2OfA : kRawL2OfA;
-  return tiles_in(lines_in_l2(percent, k_block, tile, caches), tile.rows);
+std::int64_t k_block_in(std::int64_t bytes, const GemmShape& shape, const GemmTile& tile) {
+  return k_block_of(shape.k, std::max(bytes / tile.element_bytes, tile.k_unit), tile);
 }
+
+Limits limits_of(const GemmShape& shape, const GemmTile& tile, const CacheSizes& caches) {
+  Limits limits;
+  const auto a_tiles = [&](std::int64_t percent) {
+    return tiles_in(lines_in_l2(percent, limits.k_block, tile, caches), tile.rows);
+  };
+  limits.k_block = k_block_in(kKBlockBytes, shape, tile);
+  limits.columns = kItemColumns;
+  if (shape.b == GemmRight::kPacked) {
+    limits.a_tiles = a_tiles(kPackedL2OfA);
+    limits.rows = limits.a_tiles * tile.rows;
+    return limits;
+  }
+  limits.rows = kRawItemRows;
+  const bool thin = shape.b == GemmRight::kRowsOfK && shape.m <= tile.rows;
+  limits.a_tiles = std::min(a_tiles(kByPanelL2OfA), tiles_in(kRawItemRows, tile.rows));
+  limits.by_panel = !thin && shape.m <= limits.a_tiles * tile.rows;
+  if (limits.by_panel) return limits;
+  limits.k_block = k_block_in(thin ? kThinKBlockBytes : kRawKBlockBytes, shape, tile);
+  limits.a_tiles = a_tiles(kRawL2OfA);
+  limits.columns = std::min(kItemColumns, lines_in_l2(kRawL2OfB, limits.k_block, tile, caches));
+  return limits;
+}
+
+}  // namespace
 
 GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile, const CacheSizes& caches,
                              std::int64_t items_wanted) {
+  const Limits limits = limits_of(shape, tile, caches);
   GemmBlocking b;
   b.m_tiles = ceil_div(shape.m, tile.rows);
   b.n_tiles = ceil_div(shape.n, tile.columns);
-  b.k_block = choose_k_block(shape, tile);
+  b.k_block = limits.k_block;
+  b.by_panel = limits.by_panel;
   if (b.m_tiles == 0 || b.n_tiles == 0) return b;
-  const bool packed = shape.b == GemmRight::kPacked;
-  const std::int64_t a_tiles_max = block_m_tiles_max(shape.b, b.k_block, tile, caches);
-  const std::int64_t columns =
-      packed ? kItemColumns
-             : std::min(kItemColumns, lines_in_l2(kRawL2OfB, b.k_block, tile, caches));
-  b.m_blocks = packed ? ceil_div(b.m_tiles, a_tiles_max) : ceil_div(shape.m, kRawItemRows);
-  b.n_blocks = ceil_div(b.n_tiles, tiles_in(columns, tile.columns));
-  cut_finer(b, tile, packed, items_wanted);
-  b.a_tiles = ceil_div(b.m_tiles_max(), ceil_div(b.m_tiles_max(), a_tiles_max));
+  b.m_blocks = ceil_div(shape.m, limits.rows);
+  b.n_blocks = ceil_div(b.n_tiles, tiles_in(limits.columns, tile.columns));
+  cut_finer(b, tile, shape.b == GemmRight::kPacked, items_wanted);
+  b.a_tiles = ceil_div(b.m_tiles_max(), ceil_div(b.m_tiles_max(), limits.a_tiles));
   return b;
+}
+
+GemmBlocking with_depth(GemmBlocking blocking, std::int64_t k, const GemmTile& tile) {
+  blocking.k_block = k_block_of(k, blocking.k_block, tile);
+  return blocking;
+}
+
+std::array<std::int64_t, 2> rows_of_largest_buffers(const GemmShape& shape, const GemmTile& tile,
+                                                    const CacheSizes& caches) {
+  GemmShape few = shape, many = shape;
+  few.m = tile.rows + 1;
+  few.m = limits_of(few, tile, caches).a_tiles * tile.rows;
+  many.m = ceil_div(few.m + 1, kRawItemRows) * kRawItemRows;  // whole items
+  return {few.m, many.m};
 }
 
 int choose_threads(double operations, double bytes, int threads) {

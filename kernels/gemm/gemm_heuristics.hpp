@@ -5,6 +5,7 @@
 // in steps of k_block. Blocks differ by one micro-tile at most. Any choice gives the same bits.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "kernels/cpu/caches.hpp"
@@ -36,6 +37,9 @@ struct GemmBlocking {
   std::int64_t n_blocks = 0;
   std::int64_t a_tiles = 0;  ///< along M, of an item that are packed at a time
   std::int64_t k_block = 0;  ///< > 0 even for K = 0
+  /// A raw right operand is packed panel by panel, each one just before all of the item's rows meet
+  /// it; else a block of it at once.
+  bool by_panel = false;
 
   [[nodiscard]] std::int64_t items() const { return m_blocks * n_blocks; }
   /// The first micro-tile of a block; that of block `m_blocks` is m_tiles.
@@ -56,10 +60,13 @@ struct GemmBlocking {
 [[nodiscard]] GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile,
                                            const CacheSizes& caches, std::int64_t items_wanted);
 
-/// The length of K blocks; the most micro-tiles along M that a block of A then takes, for any M.
-[[nodiscard]] std::int64_t choose_k_block(const GemmShape& shape, const GemmTile& tile);
-[[nodiscard]] std::int64_t block_m_tiles_max(GemmRight right, std::int64_t k_block,
-                                             const GemmTile& tile, const CacheSizes& caches);
+/// The same blocking for another K: blocks of even length, none longer than before.
+[[nodiscard]] GemmBlocking with_depth(GemmBlocking blocking, std::int64_t k, const GemmTile& tile);
+
+/// Values of M that lead to the largest buffers, for callers whose M varies.
+[[nodiscard]] std::array<std::int64_t, 2> rows_of_largest_buffers(const GemmShape& shape,
+                                                                  const GemmTile& tile,
+                                                                  const CacheSizes& caches);
 
 /// Threads worth waking for work of so many operations on so many bytes, at most `threads`.
 [[nodiscard]] int choose_threads(double operations, double bytes, int threads);

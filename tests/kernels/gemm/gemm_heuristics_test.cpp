@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <utility>
 #include <vector>
 
 namespace sluice::kernels {
@@ -41,7 +43,44 @@ TEST(GemmHeuristics, BlocksFitTheCaches) {
           choose_blocking({4096, 4096, k, GemmRight::kRowsOfK}, kAvx512Tile, caches, 1);
       const std::int64_t line_bytes = b.k_block * kAvx512Tile.element_bytes;
       EXPECT_LE(b.a_tiles * kAvx512Tile.rows * line_bytes, caches.l2_bytes / 2);
-      EXPECT_LE(b.n_tiles_max() * kAvx512Tile.columns * line_bytes, caches.l2_bytes * 2 / 3);
+      EXPECT_LE(b.n_tiles_max() * kAvx512Tile.columns * line_bytes, caches.l2_bytes * 3 / 4);
+    }
+  }
+}
+
+TEST(GemmHeuristics, FewRowsArePackedOnceAndMeetTheOtherSideByPanel) {
+  const GemmBlocking few =
+      choose_blocking({250, 512, 512, GemmRight::kRowsOfColumns}, kAvx512Tile, {}, 1);
+  EXPECT_TRUE(few.by_panel);
+  EXPECT_EQ(few.items(), 1);
+  EXPECT_EQ(few.a_tiles, few.m_tiles);
+  EXPECT_EQ(few.k_block, 512);
+  EXPECT_FALSE(
+      choose_blocking({2048, 512, 512, GemmRight::kRowsOfColumns}, kAvx512Tile, {}, 1).by_panel);
+  EXPECT_FALSE(choose_blocking({250, 512, 512, GemmRight::kPacked}, kAvx512Tile, {}, 1).by_panel);
+}
+
+TEST(GemmHeuristics, LargestBuffersHoldThoseOfAnyNumberOfRows) {
+  const auto bytes = [](const GemmBlocking& b) {
+    const std::int64_t columns = (b.by_panel ? 1 : b.n_tiles_max()) * kAvx512Tile.columns;
+    return std::pair(b.a_tiles * kAvx512Tile.rows * b.k_block, columns * b.k_block);
+  };
+  for (const GemmRight b_is :
+       {GemmRight::kPacked, GemmRight::kRowsOfK, GemmRight::kRowsOfColumns}) {
+    for (const std::int64_t k : {64, 512, 1100}) {
+      GemmShape shape{0, 700, k, b_is};
+      std::int64_t a = 0, b = 0;
+      for (const std::int64_t m : rows_of_largest_buffers(shape, kAvx512Tile, {})) {
+        shape.m = m;
+        const auto [a_bytes, b_bytes] = bytes(choose_blocking(shape, kAvx512Tile, {}, 1));
+        a = std::max(a, a_bytes);
+        b = std::max(b, b_bytes);
+      }
+      for (shape.m = 1; shape.m < 3000; shape.m += 13) {
+        const auto [a_bytes, b_bytes] = bytes(choose_blocking(shape, kAvx512Tile, {}, 1));
+        EXPECT_LE(a_bytes, a) << "rows " << shape.m << ", k " << k;
+        EXPECT_LE(b_bytes, b) << "rows " << shape.m << ", k " << k;
+      }
     }
   }
 }

@@ -63,6 +63,30 @@ Matrix run_grouped(const ComputeContext& context, const Groups& g, DType dtype) 
   return c;
 }
 
+Matrix transposed(const Matrix& from, std::int64_t rows) {
+  Matrix out(from.view().dtype, from.columns(), rows);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    for (std::int64_t c = 0; c < from.columns(); ++c) out.set(c, r, from.at(r, c));
+  }
+  return out;
+}
+
+Matrix run_grouped_unpacked(const ComputeContext& context, const Groups& g, DType dtype,
+                            Layout layout) {
+  const Matrix a = Matrix::random(dtype, g.source_rows(), g.m, 1);
+  std::vector<Matrix> weights;
+  std::vector<TensorView> b;
+  for (std::size_t i = 0; i < g.count(); ++i) {
+    Matrix w = Matrix::random(dtype, g.n, g.m, 10 + i);
+    weights.push_back(layout == Layout::kTransposed ? std::move(w) : transposed(w, g.n));
+  }
+  for (const Matrix& w : weights) b.push_back(w.view());
+  const std::vector<std::int32_t> index = g.row_index();
+  Matrix c = Matrix::random(dtype, g.rows(), g.n, 3);
+  grouped_gemm(context, a.view(), index, g.offsets, b, layout, c.view());
+  return c;
+}
+
 Matrix run_one_by_one(const ComputeContext& context, const Groups& g, DType dtype) {
   const std::vector<std::int32_t> index = g.row_index();
   const Matrix a = gather(Matrix::random(dtype, g.source_rows(), g.m, 1), index);
@@ -123,6 +147,21 @@ TEST_P(GroupedGemm, IsOneProductAGroup) {
   }
 }
 
+TEST_P(GroupedGemm, UnpackedOperandsGiveTheSameBits) {
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const Machine reference(Isa::kReference);
+    const Matrix want = run_grouped(reference.context, GetParam(), dtype);
+    for (const Isa isa : available_isas()) {
+      for (const Layout layout : {Layout::kNormal, Layout::kTransposed}) {
+        const Machine machine(isa, 3);
+        EXPECT_TRUE(
+            run_grouped_unpacked(machine.context, GetParam(), dtype, layout).same_bytes(want))
+            << name_of(isa) << (layout == Layout::kNormal ? ", normal" : ", transposed");
+      }
+    }
+  }
+}
+
 TEST_P(GroupedGemm, WeightGradientsAreOneProductAGroup) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     const Machine reference(Isa::kReference);
@@ -146,7 +185,8 @@ INSTANTIATE_TEST_SUITE_P(Cases, GroupedGemm,
                                          Groups{{0, 7}, 33, 17, true},
                                          Groups{{0, 5, 5, 6, 40}, 24, 50, false},
                                          Groups{{0, 0, 100, 101, 101, 230, 230}, 47, 81, true},
-                                         Groups{{0, 64, 128, 192, 256}, 64, 96, false}));
+                                         Groups{{0, 64, 128, 192, 256}, 64, 96, false},
+                                         Groups{{0, 3, 350}, 600, 70, true}));
 
 }  // namespace
 }  // namespace sluice::kernels
