@@ -238,13 +238,13 @@ void add_schedule(CLI::App& app, CommandRun& run) {
       ->add_option("name", arguments->name,
                    "a schedule below, or a CSV file as torch.distributed.pipelining writes it")
       ->required();
-  command->add_option("--ranks", arguments->ranks, "pipeline ranks")->check(CLI::PositiveNumber);
+  command->add_option("--ranks", arguments->ranks, "pipeline ranks")->check(CLI::Range(1, 1 << 20));
   command->add_option("--micro-batches", arguments->micro_batches, "micro-batches of a step")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 20));
   command
       ->add_option("--stages-per-rank", arguments->stages_per_rank,
                    "of interleaved_1f1b; 2 where absent. The others hold 1 or 2")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 20));
   command->add_option("--times", arguments->times,
                       "time of each kind of pass, F=1,B=2,I=1,W=1,FB=3 where absent. Of some alone "
                       "the others follow: B = I + W, FB = F + B");

@@ -20,14 +20,19 @@ std::uint64_t word_at(std::span<const std::byte> bytes, std::size_t at) {
 
 Result<LogReader> LogReader::open(const std::filesystem::path& path) {
   std::error_code error;
-  const std::filesystem::path file =
-      std::filesystem::is_directory(path, error) ? path / kLogName : path;
+  const bool is_folder = std::filesystem::is_directory(path, error);
+  const std::filesystem::path file = is_folder ? path / kLogName : path;
+  if (is_folder && !std::filesystem::exists(file, error)) {
+    return invalid_input("{} holds no {}: it is no recording; give the folder that --record named",
+                         path.string(), kLogName);
+  }
   SLUICE_ASSIGN(store::File opened, store::File::open_read(file));
   LogReader reader(std::move(opened));
   SLUICE_ASSIGN(const auto magic, reader.peek(0, kLogMagic.size()));
   const std::string_view text(reinterpret_cast<const char*>(magic.data()), magic.size());
   if (text.size() < kLogMagic.size() || text.substr(0, 15) != kLogMagic.substr(0, 15))
-    return invalid_input("{} is not a log of sluice", file.string());
+    return invalid_input("{} is not a log of sluice; give the folder that --record named",
+                         file.string());
   if (text != kLogMagic) {
     return invalid_input(
         "{} has format {}, this program reads format {}; use the sluice that made it",
