@@ -156,7 +156,7 @@ void FlowActor::Semaphore::reset(std::int32_t count) {
 }
 
 void FlowActor::Turnstile::Awaiter::await_suspend(std::coroutine_handle<> handle) {
-  SLUICE_SOMETIMES(true, "a sum waits for the micro-batches before");
+  SLUICE_SOMETIMES(true, "a flow waits for its turn");
   turnstile->waiting_[index] = handle;
 }
 

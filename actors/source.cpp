@@ -1,6 +1,8 @@
 // Reads samples ahead as far as the channels have credits.
 #include "actors/source.hpp"
 
+#include <numeric>
+
 #include "kernels/base/check.hpp"
 
 namespace sluice::actors {
@@ -18,7 +20,10 @@ void Source::on_control(Message message) {
     const graph::Placement dealt = config_.plan->placement.with_micro_batches(start->micro_batches);
     for (std::size_t r = 0; r < dealt.routes().size(); ++r) {
       const auto route = static_cast<std::int32_t>(r);
-      feed(*start, route, dealt.micro_batch_first(route), dealt.routes()[r].micro_batches);
+      std::vector<std::int32_t> order(static_cast<std::size_t>(dealt.routes()[r].micro_batches));
+      std::iota(order.begin(), order.end(), 0);
+      if (start->mode != StepMode::kEvaluate) order = config_.plan->feed_order(route);
+      feed(*start, route, dealt.micro_batch_first(route), std::move(order));
     }
   } else if (auto* request = std::get_if<GenerateRequest>(&message.body)) {
     generate(std::move(*request), message.key.step);
@@ -27,15 +32,18 @@ void Source::on_control(Message message) {
   }
 }
 
-// The micro-batches of one route.
-Flow Source::feed(StepStart start, std::int32_t route, std::int32_t first, std::int32_t count) {
+// The micro-batches of one route, as its first stage takes them: what comes later never holds the
+// credits of what comes first.
+Flow Source::feed(StepStart start, std::int32_t route, std::int32_t first,
+                  std::vector<std::int32_t> order) {
   const ActorIndex inputs = config_.plan->source_channel(route, graph::ChannelRole::kTokens)->actor;
   const ActorIndex targets =
       config_.plan->source_channel(route, graph::ChannelRole::kTargets)->actor;
   const graph::PlanOptions& options = config_.plan->options;
   const Shape shape{options.micro_batch_size, options.sequence_length + 1 + config_.mtp_depth};
   SampleReader* reader = config_.reader;
-  for (std::int32_t m = first; m < first + count; ++m) {
+  for (const std::int32_t of_route : order) {
+    const std::int32_t m = first + of_route;
     const TaskSpec spec{"read samples", 0, 0, Lane::kStorage, {start.step, m}};
     Result<Tensor> tokens = co_await run(
         spec,

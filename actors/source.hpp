@@ -26,7 +26,9 @@ class Source final : public FlowActor {
 
  private:
   void on_control(Message message) override;
-  Flow feed(StepStart start, std::int32_t route, std::int32_t first, std::int32_t count);
+  /// `order`: micro-batches of the route, whose first of the step is `first`.
+  Flow feed(StepStart start, std::int32_t route, std::int32_t first,
+            std::vector<std::int32_t> order);
   Flow generate(GenerateRequest request, std::int64_t step);
 
   Config config_;

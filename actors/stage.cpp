@@ -113,7 +113,9 @@ Flow Stage::run_program(StepStart start) {
       training ? stage_.program : graph::forward_program(dealt, stage_.pipeline_rank);
   const std::int32_t window = 1 + plan().options.run_ahead;
   slots_.reset(window);
+  for (auto& [channel, turns] : send_turns_) turns.reset();
   activations_.reset(stage_.activation_credits);
+  std::vector<Turns> turns(stage_.chunks.size());
   for (std::size_t i = 0; i < program.size(); ++i) {
     const graph::PassKind kind = program[i].passes().front().kind;
     SLUICE_SOMETIMES(slots_.count() == 0, "a pass waits for a place in the window");
@@ -122,7 +124,7 @@ Flow Stage::run_program(StepStart start) {
     SLUICE_SOMETIMES(takes_buffer && activations_.count() == 0,
                      "a forward pass waits for an activation buffer");
     if (takes_buffer) co_await activations_.acquire(*this);
-    begin(start, dealt, program[i], i);
+    begin(start, dealt, program[i], i, turns);
   }
   for (std::int32_t i = 0; i < window; ++i) co_await slots_.acquire(*this);
   for (std::int32_t i = 0; i < stage_.activation_credits; ++i) co_await activations_.acquire(*this);
@@ -133,7 +135,7 @@ Flow Stage::run_program(StepStart start) {
 // pass, since the longer way back hangs on it; weight gradients fill what both leave. On its own a
 // backward pass does a layer's weights as soon as it can, which frees what the layer kept.
 void Stage::begin(const StepStart& start, const graph::Placement& dealt,
-                  const graph::Action& action, std::size_t index) {
+                  const graph::Action& action, std::size_t index, std::vector<Turns>& turns) {
   const auto base = static_cast<std::int32_t>(3 * index);
   passes_under_way_[index] = static_cast<std::int32_t>(action.passes().size());
   for (const graph::Pass& planned : action.passes()) {
@@ -146,6 +148,9 @@ void Stage::begin(const StepStart& start, const graph::Placement& dealt,
     pass.priority = pass.weights_priority = base;
     pass.keep = start.mode != StepMode::kEvaluate;
     pass.live = &live_[{chunk.stage, pass.micro_batch}];
+    Turns& next = turns[static_cast<std::size_t>(planned.chunk)];
+    if (planned.kind != graph::PassKind::kBackwardWeight)
+      pass.turn = planned.kind == graph::PassKind::kForward ? next.forward++ : next.backward++;
     switch (planned.kind) {
       case graph::PassKind::kForward:
         if (action.is_pair()) pass.priority = base + 1;
@@ -166,6 +171,14 @@ void Stage::begin(const StepStart& start, const graph::Placement& dealt,
         break;
     }
   }
+}
+
+Async<Done> Stage::send_in_turn(Pass pass, ActorIndex channel, Message message) {
+  Turnstile* turns = &send_turns_[channel];
+  co_await turns->turn(pass.turn);
+  co_await send(channel, message);
+  turns->pass(*this);
+  co_return Done{};
 }
 
 void Stage::leave_window(const Pass& pass) {

@@ -56,6 +56,7 @@ class Stage final : public Owner {
     const graph::ChunkPlan* chunk = nullptr;
     std::int32_t micro_batch = 0;  // of the step
     std::size_t action = 0;        // in the program
+    std::int32_t turn = 0;         // among the chunk's passes of its direction: F, or B and I
     std::int32_t priority = 0;
     std::int32_t weights_priority = 0;
     bool keep = false;           // a backward pass follows
@@ -85,13 +86,21 @@ class Stage final : public Owner {
   // ---- Programs ----
   Flow run_program(StepStart start);
   Flow run_generation(StepStart start);
+  /// How many passes of a chunk have begun.
+  struct Turns {
+    std::int32_t forward = 0, backward = 0;
+  };
   void begin(const StepStart& start, const graph::Placement& dealt, const graph::Action& action,
-             std::size_t index);
+             std::size_t index, std::vector<Turns>& turns);
   /// The pass has done what its place in the window is for.
   void leave_window(const Pass& pass);
   Flow forward_pass(Pass pass);
   Flow backward_pass(Pass pass);
   Flow weight_pass(Pass pass);
+  /// To another chunk, after the passes before in the program have sent theirs: what runs ahead
+  /// never takes the room that an older pass waits for. So whether a plan stands still does not
+  /// depend on timing (graph/plan_check.cpp).
+  Async<Done> send_in_turn(Pass pass, ActorIndex channel, Message message);
 
   // ---- Parts of a forward pass ----
   Async<Tensor> enter(Pass pass);
@@ -148,6 +157,7 @@ class Stage final : public Owner {
   std::optional<Sum> embedding_sum_, norm_sum_, head_sum_;
   std::map<std::pair<std::int32_t, std::int32_t>, Live> live_;  // by model stage and micro-batch
   std::map<std::size_t, std::int32_t> passes_under_way_;        // by action
+  std::map<ActorIndex, Turnstile> send_turns_;                  // by channel to another chunk
   Semaphore slots_, activations_;
 };
 

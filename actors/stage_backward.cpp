@@ -116,7 +116,7 @@ Async<Tensor> Stage::backward_heads(Pass pass) {
   if (!mtp_.empty()) {
     Message out =
         make_message(pass.key(Topic::kEmbeddingGradient), EmbeddingRows{std::move(dembeddings)});
-    co_await send(pass.chunk->rows_gradient, out);
+    co_await send_in_turn(pass, pass.chunk->rows_gradient, std::move(out));
   }
   const Tensor own = std::move(gradients[0]);
   const Tensor later = std::move(dh);
@@ -215,7 +215,7 @@ Async<Done> Stage::leave_backward(Pass pass, Tensor dx) {
   if (!pass.chunk->is_first) {
     Message out = make_message(pass.key(Topic::kGradient, pass.chunk->layer_first - 1),
                                Hidden{std::move(dx), 0});
-    co_await send(pass.chunk->to_previous, out);
+    co_await send_in_turn(pass, pass.chunk->to_previous, std::move(out));
     co_return Done{};
   }
   std::vector<Tensor>& gradients = pass.live->embedding_rows;

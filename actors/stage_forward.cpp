@@ -30,7 +30,7 @@ Async<Tensor> Stage::enter(Pass pass) {
   if (pass.chunk->rows_to_last != kNoActor) {
     std::vector<Tensor> rows = co_await embedding_rows(pass);
     Message out = make_message(pass.key(Topic::kEmbedding), EmbeddingRows{std::move(rows)});
-    co_await send(pass.chunk->rows_to_last, out);
+    co_await send_in_turn(pass, pass.chunk->rows_to_last, std::move(out));
   }
   if (options_.observe) observe(pass, "hidden.0", x);
   co_return x;
@@ -150,7 +150,7 @@ Async<Done> Stage::leave(Pass pass, Tensor x) {
   if (!pass.chunk->is_last) {
     Message out =
         make_message(pass.key(Topic::kActivation, pass.chunk->layer_last), Hidden{std::move(x), 0});
-    co_await send(pass.chunk->to_next, out);
+    co_await send_in_turn(pass, pass.chunk->to_next, std::move(out));
     co_return Done{};
   }
   const Key key = pass.key(Topic::kTargets);

@@ -44,6 +44,18 @@ const ChunkPlan& Plan::chunk(std::int32_t route, std::int32_t stage) const {
   return stages[static_cast<std::size_t>(at.rank)].chunks[static_cast<std::size_t>(at.chunk)];
 }
 
+std::vector<std::int32_t> Plan::feed_order(std::int32_t route) const {
+  const Placement::Holder first = placement.holder(route, 0);
+  std::vector<std::int32_t> order;
+  for (const Action& action : stages[static_cast<std::size_t>(first.rank)].program) {
+    for (const Pass& pass : action.passes()) {
+      if (pass.kind == PassKind::kForward && pass.chunk == first.chunk)
+        order.push_back(pass.micro_batch);
+    }
+  }
+  return order;
+}
+
 std::string to_string(const Plan& plan) {
   std::string out = "actors\n";
   for (std::size_t a = 0; a < plan.actors.size(); ++a) {

@@ -137,6 +137,7 @@ struct PlanOptions {
   std::int32_t micro_batch_size = 1;  ///< sequences
   std::int32_t sequence_length = 1;
   bool training = true;
+  std::int64_t memory_bytes_max = 0;  ///< of a rank's device; 0: no limit
 };
 
 struct Plan {
@@ -158,6 +159,8 @@ struct Plan {
   /// What the source sends through to an end of a route: tokens, or targets.
   [[nodiscard]] const ChannelPlan* source_channel(std::int32_t route, ChannelRole role) const;
   [[nodiscard]] const ChunkPlan& chunk(std::int32_t route, std::int32_t stage) const;
+  /// Micro-batches of a route in the order in which its first stage's program takes them.
+  [[nodiscard]] std::vector<std::int32_t> feed_order(std::int32_t route) const;
 };
 
 /// Number of main layers of a model.

@@ -1,20 +1,24 @@
 // The abstract run of a plan.
 //
-// # Why one action at a time?
-// In the live run up to 1 + run_ahead actions of a rank are under way, in orders that depend on
-// timing. Say that the run below ends, and that the live one stands still. Of the passes that the
-// live run has not finished take the one, X, that ended first below. All before it in its rank's
-// program are finished, so it has begun: the window always has room for the oldest action, and
-// activation buffers are taken in program order. What it receives was sent by passes that ended
-// earlier. What it sends finds room: the messages that wait there are either ones that waited there
-// below too, fewer than the credits used here, or of actions that ran ahead of X, at most
-// run_ahead, and as many credits are left out here. So X goes on, and nothing stands still. Weight
-// gradients wait for those of earlier micro-batches and for nothing else, and hold no place in the
-// window; expert groups answer what they get. The player leaves both out but for buffers.
+// # Why does one run stand for all?
+// Nothing that can happen here is ever taken back by something else that happens first. A message
+// through a channel between chunks comes from one pass after the other, in the order of the program
+// (Stage::send_in_turn), so a free credit has one taker; it is received by key, so it has one taker
+// too; places in the window and activation buffers go to the next action of the program; weight
+// gradients are added in the order of micro-batches. So two steps that are both possible can be
+// done in either order with the same outcome, and all runs that go on as long as they can do the
+// same steps: where this one ends, every one ends, whatever the timing, and where it stands still,
+// every one stands still. The answer is exact, both ways; tests/runtime/engine/plan_check_test.cpp
+// tries it against the real actors.
+//
+// # Why are expert groups left out?
+// They take what arrives at once and answer it; a stage that has dispatched waits for nothing but
+// the answer. Whatever their credits, nobody waits for them forever.
 #include "graph/plan_check.hpp"
 
 #include <algorithm>
 #include <map>
+#include <numeric>
 #include <set>
 
 namespace sluice::graph {
@@ -23,12 +27,19 @@ namespace {
 struct Window {
   const ChannelPlan* channel = nullptr;
   std::int32_t credits = 0;
-  std::set<std::int32_t> waiting;  // micro-batches whose messages are at the receiver
+  std::set<std::int32_t> waiting{};  // micro-batches whose messages are at the receiver
+  std::int32_t sent = 0;
 };
 
-enum class OpKind { kReceive, kSend };
+enum class OpKind {
+  kReceive,
+  kSend,
+  kForwardDone,  // the own forward pass of the micro-batch, which may be under way
+  kInputDone,    // the own input gradient, likewise
+  kHeadTurn,     // the head's weight gradients of earlier micro-batches
+};
 
-// What a pass does to a channel, in order.
+// What a pass waits for or does to a channel, in order.
 struct Op {
   OpKind kind = OpKind::kReceive;
   Window* window = nullptr;
@@ -36,6 +47,8 @@ struct Op {
 
 struct Running {
   Pass pass;
+  std::size_t action = 0;  // in the program
+  std::int32_t turn = 0;   // among the chunk's passes of its direction
   std::vector<Op> ops;
   std::size_t at = 0;
 };
@@ -43,17 +56,22 @@ struct Running {
 struct RankState {
   std::size_t next = 0;  // in the program
   std::vector<Running> running;
+  std::map<std::size_t, std::size_t> window;  // passes under way, by action
   std::int32_t buffers = 0;
   struct Chunk {
-    std::int32_t next_weights = 0;
-    std::set<std::int32_t> weights;  // whose turn has not come
+    std::int32_t forward_turn = 0, backward_turn = 0;
+    std::set<std::int32_t> forward_done, input_done;
+    // Micro-batches whose weight gradients come next, and those whose turn has not come.
+    std::int32_t next_weights = 0, next_head = 0;
+    std::set<std::int32_t> weights, heads;
   };
   std::vector<Chunk> chunks;
 };
 
 struct Feed {
   std::int32_t route = 0;
-  std::int32_t fed = 0;  // messages: tokens of 0, targets of 0, tokens of 1, ...
+  std::vector<std::int32_t> order;  // of its micro-batches
+  std::int32_t fed = 0;             // messages: tokens of 0, targets of 0, tokens of 1, ...
 };
 
 class Player {
@@ -61,16 +79,20 @@ class Player {
   Player(const Plan& plan, const Placement& placement, const std::vector<Program>& programs,
          bool keeps)
       : plan_(plan), placement_(placement), programs_(programs), keeps_(keeps) {
-    for (const ChannelPlan& c : plan.channels) {
-      const bool is_fed = c.from == plan.source;
-      windows_[c.actor] = {&c, is_fed ? c.credits : c.credits - plan.options.run_ahead, {}};
-    }
+    for (const ChannelPlan& c : plan.channels) windows_[c.actor] = {&c, c.credits};
     for (const StagePlan& stage : plan.stages) {
-      ranks_.push_back({0, {}, stage.activation_credits, {}});
-      ranks_.back().chunks.resize(stage.chunks.size());
+      RankState& rank = ranks_.emplace_back();
+      rank.buffers = stage.activation_credits;
+      rank.chunks.resize(stage.chunks.size());
     }
-    for (std::size_t r = 0; r < placement.routes().size(); ++r)
-      feeds_.push_back({static_cast<std::int32_t>(r), 0});
+    for (std::size_t r = 0; r < placement.routes().size(); ++r) {
+      const auto route = static_cast<std::int32_t>(r);
+      std::vector<std::int32_t> order(
+          static_cast<std::size_t>(placement.routes()[r].micro_batches));
+      std::iota(order.begin(), order.end(), 0);
+      if (keeps) order = plan.feed_order(route);
+      feeds_.push_back({route, std::move(order), 0});
+    }
   }
 
   Status play() {
@@ -102,17 +124,21 @@ class Player {
   static bool push(Window& window, std::int32_t micro_batch) {
     if (static_cast<std::int32_t>(window.waiting.size()) >= window.credits) return false;
     window.waiting.insert(micro_batch);
+    ++window.sent;
     return true;
   }
 
   bool advance(Feed& feed) {
-    const Route& route = placement_.routes()[static_cast<std::size_t>(feed.route)];
     bool moved = false;
-    while (feed.fed < 2 * route.micro_batches && push(*feed_window(feed), feed.fed / 2)) {
+    while (!is_done(feed) &&
+           push(*feed_window(feed), feed.order[static_cast<std::size_t>(feed.fed / 2)])) {
       ++feed.fed;
       moved = true;
     }
     return moved;
+  }
+  static bool is_done(const Feed& feed) {
+    return feed.fed == 2 * static_cast<std::int32_t>(feed.order.size());
   }
   Window* feed_window(const Feed& feed) {
     return source_window(feed.route,
@@ -122,57 +148,89 @@ class Player {
   bool advance(std::int32_t rank) {
     RankState& here = state(rank);
     bool moved = false;
-    for (;;) {
-      if (here.running.empty() && !launch(rank)) return moved;
-      bool step = false;
+    for (bool step = true; step; moved = moved || step) {
+      step = launch(rank);
       for (Running& running : here.running) step = advance(rank, running) || step;
       std::erase_if(here.running, [](const Running& r) { return r.at == r.ops.size(); });
-      if (!step && !here.running.empty()) return moved;
-      moved = true;
     }
+    return moved;
+  }
+
+  bool lacks_buffer(std::int32_t rank) const {
+    const RankState& here = state(rank);
+    const bool at_forward = here.next < program(rank).size() &&
+                            program(rank)[here.next].passes().front().kind == PassKind::kForward;
+    return at_forward && keeps_ && here.buffers == 0;
   }
 
   bool launch(std::int32_t rank) {
     RankState& here = state(rank);
     if (here.next == program(rank).size()) return false;
     const Action& action = program(rank)[here.next];
-    const bool has_forward = action.passes().front().kind == PassKind::kForward;
-    if (has_forward && keeps_) {
-      if (here.buffers == 0) return false;
-      --here.buffers;
+    const PassKind first = action.passes().front().kind;
+    const bool in_window = first != PassKind::kBackwardWeight;
+    const auto window_max = static_cast<std::size_t>(1 + plan_.options.run_ahead);
+    if (in_window && here.window.size() == window_max) return false;
+    if (lacks_buffer(rank)) return false;
+    if (first == PassKind::kForward && keeps_) --here.buffers;
+    if (in_window) here.window[here.next] = action.passes().size();
+    for (const Pass& pass : action.passes()) {
+      RankState::Chunk& chunk = chunk_of(rank, pass);
+      std::int32_t turn = 0;
+      if (in_window)
+        turn = pass.kind == PassKind::kForward ? chunk.forward_turn++ : chunk.backward_turn++;
+      here.running.push_back({pass, here.next, turn, ops_of(rank, pass), 0});
     }
     ++here.next;
-    for (const Pass& pass : action.passes()) {
-      Running running{pass, ops_of(rank, pass), 0};
-      if (running.ops.empty()) {
-        end(rank, pass);
-      } else {
-        here.running.push_back(std::move(running));
-      }
-    }
     return true;
+  }
+
+  RankState::Chunk& chunk_of(std::int32_t rank, const Pass& pass) {
+    return state(rank).chunks[static_cast<std::size_t>(pass.chunk)];
   }
 
   bool advance(std::int32_t rank, Running& running) {
-    bool moved = false;
-    for (; running.at < running.ops.size(); ++running.at) {
-      const Op& op = running.ops[running.at];
-      const std::int32_t m = running.pass.micro_batch;
-      const bool done =
-          op.kind == OpKind::kReceive ? op.window->waiting.erase(m) == 1 : push(*op.window, m);
-      if (!done) return moved;
-      moved = true;
-    }
-    end(rank, running.pass);
+    const std::size_t before = running.at;
+    while (running.at < running.ops.size() && is_done(rank, running)) ++running.at;
+    if (running.at == before) return false;
+    if (running.at == running.ops.size()) end(rank, running);
     return true;
   }
 
+  bool is_done(std::int32_t rank, const Running& running) {
+    const Op& op = running.ops[running.at];
+    const std::int32_t m = running.pass.micro_batch;
+    RankState::Chunk& chunk = chunk_of(rank, running.pass);
+    switch (op.kind) {
+      case OpKind::kReceive: return op.window->waiting.erase(m) == 1;
+      case OpKind::kSend: return op.window->sent == running.turn && push(*op.window, m);
+      case OpKind::kForwardDone: return chunk.forward_done.contains(m);
+      case OpKind::kInputDone: return chunk.input_done.contains(m);
+      case OpKind::kHeadTurn: break;
+    }
+    if (chunk.next_head != m) return false;
+    ++chunk.next_head;
+    pass_heads(chunk);
+    return true;
+  }
+  static void pass_heads(RankState::Chunk& chunk) {
+    while (chunk.heads.erase(chunk.next_head) == 1) ++chunk.next_head;
+  }
+
   // Weight gradients give the buffer back, in the order of micro-batches.
-  void end(std::int32_t rank, const Pass& pass) {
-    if (pass.kind != PassKind::kBackward && pass.kind != PassKind::kBackwardWeight) return;
+  void end(std::int32_t rank, const Running& running) {
     RankState& here = state(rank);
-    RankState::Chunk& chunk = here.chunks[static_cast<std::size_t>(pass.chunk)];
-    chunk.weights.insert(pass.micro_batch);
+    RankState::Chunk& chunk = chunk_of(rank, running.pass);
+    const std::int32_t m = running.pass.micro_batch;
+    const PassKind kind = running.pass.kind;
+    if (kind == PassKind::kForward) chunk.forward_done.insert(m);
+    if (kind == PassKind::kBackwardInput) chunk.input_done.insert(m);
+    if (kind != PassKind::kBackwardWeight && --here.window.at(running.action) == 0)
+      here.window.erase(running.action);
+    if (kind != PassKind::kBackward && kind != PassKind::kBackwardWeight) return;
+    chunk.heads.insert(m);
+    pass_heads(chunk);
+    chunk.weights.insert(m);
     for (; chunk.weights.erase(chunk.next_weights) == 1; ++chunk.next_weights) ++here.buffers;
   }
 
@@ -180,8 +238,8 @@ class Player {
     const ChunkPlan& chunk =
         plan_.stages[static_cast<std::size_t>(rank)].chunks[static_cast<std::size_t>(pass.chunk)];
     if (pass.kind == PassKind::kForward) return forward_ops(chunk);
-    if (pass.kind == PassKind::kBackwardWeight) return {};
-    return backward_ops(chunk);
+    if (pass.kind == PassKind::kBackwardWeight) return {{OpKind::kInputDone, nullptr}};
+    return backward_ops(chunk, pass.kind);
   }
   static constexpr OpKind kReceive = OpKind::kReceive;
   static constexpr OpKind kSend = OpKind::kSend;
@@ -207,8 +265,10 @@ class Player {
     return ops;
   }
 
-  std::vector<Op> backward_ops(const ChunkPlan& chunk) {
-    std::vector<Op> ops;
+  std::vector<Op> backward_ops(const ChunkPlan& chunk, PassKind kind) {
+    std::vector<Op> ops{{OpKind::kForwardDone, nullptr}};
+    const bool adds_head = kind == PassKind::kBackward && chunk.weights_in_order;
+    if (chunk.is_last && adds_head) ops.push_back({OpKind::kHeadTurn, nullptr});
     if (!chunk.is_last)
       add(ops, kReceive, window(plan_.chunk(chunk.route, chunk.stage + 1).to_previous));
     add(ops, kSend, window(chunk.rows_gradient));
@@ -241,17 +301,24 @@ class Player {
   };
   Wait wait_of(std::int32_t rank) {
     if (rank == kSource) return source_wait();
+    // The oldest pass that waits for somebody else.
     const RankState& here = state(rank);
-    if (here.running.empty()) return {"has no activation buffer free", rank, true};
-    const Running& running = here.running.front();
-    const Op& op = running.ops[running.at];
+    const auto waits = std::find_if(here.running.begin(), here.running.end(), [](const Running& r) {
+      const Op& op = r.ops[r.at];
+      return op.kind == OpKind::kReceive || (op.kind == OpKind::kSend && op.window->sent == r.turn);
+    });
+    if (waits == here.running.end()) {
+      if (lacks_buffer(rank)) return {"has no activation buffer free", rank, true};
+      return {"waits for a pass that comes later in its own program", rank, true};
+    }
+    const Op& op = waits->ops[waits->at];
     const ChannelPlan& channel = *op.window->channel;
     if (op.kind == OpKind::kSend) {
       const std::int32_t to = rank_of(channel.to);
       return {fmt::format("waits for a credit of {}", name(to)), to};
     }
     const std::int32_t from = rank_of(channel.from);
-    return {fmt::format("waits for {} of {}", sent_text(running, channel), name(from)), from};
+    return {fmt::format("waits for {} of {}", sent_text(*waits, channel), name(from)), from};
   }
   // The pass, or the tokens, whose message is missing.
   std::string sent_text(const Running& running, const ChannelPlan& channel) const {
@@ -269,12 +336,15 @@ class Player {
     const Placement::Holder holder = placement_.holder(channel.route, stage);
     const Pass sent{forward ? PassKind::kForward : PassKind::kBackward, holder.chunk,
                     running.pass.micro_batch};
-    return to_string(sent, placement_, holder.rank);
+    const std::string text = to_string(sent, placement_, holder.rank);
+    // Where a rank is a stage, "F7 of rank 1" says it all.
+    const bool is_plain =
+        placement_.routes().size() == 1 && placement_.stages() == placement_.ranks();
+    return is_plain ? text.substr(text.find_first_of("FBIW")) : text;
   }
   Wait source_wait() {
     for (const Feed& feed : feeds_) {
-      const Route& route = placement_.routes()[static_cast<std::size_t>(feed.route)];
-      if (feed.fed >= 2 * route.micro_batches) continue;
+      if (is_done(feed)) continue;
       const std::int32_t to = rank_of(feed_window(feed)->channel->to);
       return {fmt::format("waits for a credit of {}", name(to)), to};
     }
@@ -331,10 +401,53 @@ Status check_buffers(const Plan& plan) {
   return {};
 }
 
+// A part of a rank's memory, and what makes it smaller.
+struct MemoryPart {
+  std::string_view name;
+  std::int64_t RankMemory::*bytes;
+  std::string_view remedy;
+};
+constexpr std::string_view kFewerWeights =
+    "raise topology.pipeline_parallel_size or topology.expert_parallel_size";
+constexpr MemoryPart kMemoryParts[] = {
+    {"weights", &RankMemory::weights, kFewerWeights},
+    {"master weights", &RankMemory::master, kFewerWeights},
+    {"gradients", &RankMemory::gradients,
+     "raise topology.pipeline_parallel_size or topology.expert_parallel_size, or lower "
+     "train.gradient_shards"},
+    {"optimizer state", &RankMemory::optimizer, kFewerWeights},
+    {"activations", &RankMemory::activations,
+     "lower train.micro_batch_size or train.sequence_length, or use a schedule that keeps fewer "
+     "(`sluice schedule` shows peaks)"},
+    {"buffers", &RankMemory::buffers,
+     "lower train.micro_batch_size, train.sequence_length or schedule.run_ahead"},
+};
+
+// The rank that needs most.
+Status check_memory(const Plan& plan) {
+  const std::int64_t limit = plan.options.memory_bytes_max;
+  if (limit == 0) return {};
+  const auto worst =
+      std::max_element(plan.memory.begin(), plan.memory.end(),
+                       [](const auto& a, const auto& b) { return a.total() < b.total(); });
+  if (worst == plan.memory.end() || worst->total() <= limit) return {};
+  const MemoryPart& largest = *std::max_element(
+      std::begin(kMemoryParts), std::end(kMemoryParts),
+      [&](const auto& a, const auto& b) { return (*worst).*a.bytes < (*worst).*b.bytes; });
+  const auto mib = [](std::int64_t bytes) { return static_cast<double>(bytes) / (1 << 20); };
+  return invalid_input(
+      "rank {} needs {:.1f} MiB of memory, its device has {:.1f} (device.memory_bytes_max = {}): "
+      "the "
+      "largest part are {}, {:.1f} MiB; {}",
+      worst - plan.memory.begin(), mib(worst->total()), mib(limit), limit, largest.name,
+      mib((*worst).*largest.bytes), largest.remedy);
+}
+
 }  // namespace
 
 Status check_plan(const Plan& plan) {
   SLUICE_TRY(check_channels(plan));
+  SLUICE_TRY(check_memory(plan));
   Schedule training{plan.options.schedule, plan.placement, {}};
   for (const StagePlan& stage : plan.stages) training.programs.push_back(stage.program);
   if (plan.options.training) {

@@ -6,10 +6,11 @@
 namespace sluice::graph {
 
 /// Plays the programs, and forward passes alone as evaluation does them, on counters instead of
-/// tensors: every rank one action at a time, each pass receives, works, and sends once there is
-/// room. If that run ends, so does every run whose actions run ahead: see plan_check.cpp.
+/// tensors. The answer does not depend on the order of the play: if it ends, every run ends, and if
+/// it stands still, so does every run (why: plan_check.cpp).
 /// Errors: a channel that joins actors which are not there, a program that is not complete or not
-/// in order, too few activation buffers, or, when nothing can move any more, who waits for whom.
+/// in order, too few activation buffers, a rank that needs more memory than its device has, with
+/// the largest part and what lowers it, or, when nothing can move any more, who waits for whom.
 [[nodiscard]] Status check_plan(const Plan& plan);
 
 }  // namespace sluice::graph

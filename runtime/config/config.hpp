@@ -173,6 +173,7 @@ struct DeviceSection {
   std::int64_t threads = 0;
   std::string isa = "auto";
   std::string bf16_dot = "auto";
+  std::int64_t memory_bytes_max = 0;
 
   template <class V>
   void visit_fields(V&& visit) {
@@ -185,6 +186,10 @@ struct DeviceSection {
     visit(field("bf16_dot", bf16_dot)
               .one_of({"auto", "off"})
               .doc("AMX or AVX512-BF16 products where the CPU has them; off: widened to FP32"));
+    visit(
+        field("memory_bytes_max", memory_bytes_max)
+            .range(0, 1e15)
+            .doc("of one rank; a plan that needs more is refused; 0: no limit but the machine's"));
   }
 };
 

@@ -62,7 +62,11 @@ Result<graph::Plan> plan_of(const ClusterOptions& options) {
 
 Result<std::unique_ptr<Cluster>> Cluster::create(ClusterOptions options) {
   std::unique_ptr<Cluster> cluster(new Cluster);
-  SLUICE_ASSIGN(cluster->plan_, plan_of(options));
+  if (options.plan_made) {
+    cluster->plan_ = std::move(*options.plan_made);
+  } else {
+    SLUICE_ASSIGN(cluster->plan_, plan_of(options));
+  }
   SLUICE_TRY(check_memory(cluster->plan_, options));
   cluster->device_ = std::make_unique<device::CpuDevice>(options.device);
   cluster->host_ = options.host ? options.host(*cluster->device_)

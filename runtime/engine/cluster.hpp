@@ -27,6 +27,8 @@ struct ClusterOptions {
   model::Recipe recipe = model::Recipe::kFp32;
   model::ParameterUse use = model::ParameterUse::kTraining;
   graph::PlanOptions plan;
+  /// Made and checked before, and run as it is; absent: made from `plan`, and checked.
+  std::optional<graph::Plan> plan_made;
   actors::LossSettings loss;
   actors::OptimizerSettings optimizer;
   actors::Supervisor::Config supervisor;     ///< plan is filled in
