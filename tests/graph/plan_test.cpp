@@ -219,6 +219,50 @@ TEST(PlanCheck, NamesTheStageThatLacksBuffers) {
   EXPECT_THAT(refusal(summary(8, 0), options), Says("stage 0 needs 4 activation buffers, has 3"));
 }
 
+TEST(PlanCheck, NamesTheRankThatLacksMemoryAndItsLargestPart) {
+  PlanOptions options;
+  options.pipeline_parallel_size = 2;
+  options.micro_batches = 8;
+  options.sequence_length = 64;
+  const auto plan = make_plan(summary(8, 1), options);
+  ASSERT_TRUE(plan);
+  std::int64_t most = 0;
+  for (const RankMemory& rank : plan->memory) most = std::max(most, rank.total());
+  options.memory_bytes_max = most;
+  EXPECT_EQ(refusal(summary(8, 1), options), "fits");
+  options.memory_bytes_max = most - 1;
+  EXPECT_THAT(refusal(summary(8, 1), options), Says("MiB of memory, its device has"));
+  EXPECT_THAT(refusal(summary(8, 1), options), Says("(device.memory_bytes_max = "));
+  // What is largest follows what there is much of.
+  options.sequence_length = 1 << 14;
+  EXPECT_THAT(refusal(summary(8, 1), options), Says("rank 0 needs"));
+  EXPECT_THAT(refusal(summary(8, 1), options), Says("the largest part are activations"));
+  EXPECT_THAT(refusal(summary(8, 1), options), Says("lower train.micro_batch_size"));
+  options.sequence_length = 1;
+  options.memory_bytes_max = 1;
+  EXPECT_THAT(refusal(summary(8, 1), options), Says("the largest part are optimizer state"));
+  EXPECT_THAT(refusal(summary(8, 1), options), Says("raise topology.pipeline_parallel_size"));
+}
+
+TEST(PlanCheck, AnyOrderOfMicroBatchesFitsTheCreditsPlannedForIt) {
+  PlanOptions options;
+  options.pipeline_parallel_size = 2;
+  options.micro_batches = 6;
+  options.run_ahead = 0;
+  const std::string row = "F5,{0}F4,{0}F3,{0}F2,{0}F1,{0}F0,{0}B0,{0}B1,{0}B2,{0}B3,{0}B4,{0}B5\n";
+  std::string rows;
+  for (const char* stage : {"0", "1"}) {
+    std::string line = stage + row;
+    for (std::size_t at; (at = line.find("{0}")) != std::string::npos;) line.replace(at, 3, stage);
+    rows += line;
+  }
+  options.schedule_read = parse_csv(rows, "x.csv")->schedule;
+  const auto plan = make_plan(summary(4, 0), options);
+  ASSERT_TRUE(plan) << plan.error().message;
+  EXPECT_EQ(plan->feed_order(0), (std::vector{5, 4, 3, 2, 1, 0}));
+  EXPECT_TRUE(check_plan(*plan));
+}
+
 TEST(PlanCheck, SaysWhoWaitsForWhom) {
   PlanOptions options;
   options.pipeline_parallel_size = 4;
