@@ -22,6 +22,7 @@ void Channel::on_message(Context& context, Message message) {
     return;
   }
   SLUICE_CHECK_EQ(message.from, config_.from);
+  ++passed_;
   ++in_flight_;
   in_flight_max_ = std::max(in_flight_max_, in_flight_);
   SLUICE_CHECK(in_flight_ + returned_ <= config_.credits, "channel {}: sent without a credit",

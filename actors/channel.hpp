@@ -21,6 +21,12 @@ class Channel final : public Actor {
 
   void on_message(Context& context, Message message) override;
   [[nodiscard]] bool idle() const override { return in_flight_ == 0; }
+  [[nodiscard]] Waiting waiting() const override {
+    Waiting out;
+    out.window = {in_flight_, returned_};
+    out.received[config_.from] = out.sent[config_.to] = passed_;
+    return out;
+  }
 
   /// Most messages, and bytes of tensors in them, that ever waited for the receiver at once.
   [[nodiscard]] std::int32_t in_flight_max() const { return in_flight_max_; }
@@ -33,6 +39,7 @@ class Channel final : public Actor {
   std::int32_t in_flight_ = 0;  // sent, credit not back from the receiver
   std::int32_t returned_ = 0;   // credits back from the receiver, not yet given to the sender
   std::int32_t in_flight_max_ = 0;
+  std::int64_t passed_ = 0;
 };
 
 }  // namespace sluice::actors

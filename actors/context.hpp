@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "actors/message.hpp"
+#include "actors/waiting.hpp"
 #include "kernels/cpu/compute_context.hpp"
 
 namespace sluice::actors {
@@ -48,6 +49,8 @@ class Actor {
   virtual void on_message(Context& context, Message message) = 0;
   /// For tests and for the destructor's check: nothing is waiting and nothing is kept.
   [[nodiscard]] virtual bool idle() const = 0;
+  /// For people, when nothing moves. Called where on_message is.
+  [[nodiscard]] virtual Waiting waiting() const { return {}; }
 };
 
 }  // namespace sluice::actors

@@ -27,6 +27,21 @@ FlowActor::~FlowActor() {
 
 bool FlowActor::idle() const { return flows_ == nullptr && mailbox_.empty() && tasks_.empty(); }
 
+Waiting FlowActor::waiting() const {
+  Waiting out;
+  for (const ReceiveAwaiter* receiver : receivers_) out.messages.push_back(receiver->key);
+  for (const auto& [channel, sender] : senders_) {
+    out.credits[channel] = sender.credits;
+    if (!sender.waiting.empty()) out.blocked.push_back(channel);
+  }
+  for (const auto& [key, message] : mailbox_) out.unread.push_back({key, message.via});
+  out.tasks = static_cast<std::int64_t>(tasks_.size());
+  for (const Flow::promise_type* flow = flows_; flow != nullptr; flow = flow->next) ++out.flows;
+  out.sent = sent_;
+  out.received = received_;
+  return out;
+}
+
 void FlowActor::on_message(Context& context, Message message) {
   context_ = &context;
   deliver(std::move(message));
@@ -58,6 +73,7 @@ void FlowActor::deliver(Message&& message) {
     }
     return;
   }
+  ++received_[message.via != kNoActor ? message.via : message.from];
   if (message.key.topic == Topic::kControl) return on_control(std::move(message));
 
   const Key key = message.key;
@@ -84,11 +100,12 @@ std::vector<FlowActor::ReceiveAwaiter*>::iterator FlowActor::find_receiver(const
 void FlowActor::post(ActorIndex to, Message&& message) {
   message.from = self_;
   message.via = kNoActor;
+  ++sent_[to];
   context_->send(to, std::move(message));
 }
 
 void FlowActor::give_back_credit(const Message& message) {
-  if (message.via != kNoActor) post(message.via, Message{{}, self_, kNoActor, Credit{1}});
+  if (message.via != kNoActor) context_->send(message.via, Message{{}, self_, kNoActor, Credit{1}});
 }
 
 void FlowActor::submit(const TaskSpec& spec, std::coroutine_handle<> flow,

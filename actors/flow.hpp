@@ -112,6 +112,7 @@ class FlowActor : public Actor {
   ~FlowActor() override;
   void on_message(Context& context, Message message) final;
   [[nodiscard]] bool idle() const override;
+  [[nodiscard]] Waiting waiting() const override;
 
  protected:
   explicit FlowActor(ActorIndex self) : self_(self) {}
@@ -272,7 +273,8 @@ class FlowActor : public Actor {
   std::vector<ReceiveAwaiter*> receivers_;  // few: flows under way that wait for a message
   std::map<ActorIndex, Sender> senders_;
   std::deque<std::coroutine_handle<>> ready_;
-  Flow::promise_type* flows_ = nullptr;  // live, the newest first
+  Flow::promise_type* flows_ = nullptr;                 // live, the newest first
+  std::map<ActorIndex, std::int64_t> sent_, received_;  // messages, as Waiting has them
 };
 
 }  // namespace sluice::actors

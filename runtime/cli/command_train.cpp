@@ -53,6 +53,9 @@ class Display {
       line(fmt::format("step {}: validation loss {:.4f} (unigram entropy {:.4f})", at, report.main,
                        unigram_));
     };
+    out.on_stall = [this](const std::string& why) {
+      line(fmt::format("warning: nothing moves: {}", why));
+    };
     out.on_recording_lost = [this](const std::string& why) {
       line(fmt::format("warning: recording no more: {}", why));
     };

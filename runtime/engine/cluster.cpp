@@ -1,11 +1,14 @@
 // Makes every actor of a plan and hands it to the host.
 #include "runtime/engine/cluster.hpp"
 
+#include <algorithm>
+
 #include "actors/channel.hpp"
 #include "actors/expert_group.hpp"
 #include "actors/reducer.hpp"
 #include "actors/sink.hpp"
 #include "actors/stage.hpp"
+#include "actors/wait_graph.hpp"
 #include "graph/model/summary.hpp"
 #include "graph/plan_check.hpp"
 #include "runtime/engine/process_memory.hpp"
@@ -13,6 +16,13 @@
 
 namespace sluice::engine {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// A hang is explained within a second after progress stops.
+constexpr auto kLookEvery = std::chrono::milliseconds(50);
+constexpr auto kStillMax = std::chrono::milliseconds(600);
+constexpr auto kAnswerMax = std::chrono::milliseconds(150);
 
 std::vector<std::int32_t> moe_layers(const model::ModelConfig& config) {
   std::vector<std::int32_t> out;
@@ -71,6 +81,7 @@ Result<std::unique_ptr<Cluster>> Cluster::create(ClusterOptions options) {
   cluster->device_ = std::make_unique<device::CpuDevice>(options.device);
   cluster->host_ = options.host ? options.host(*cluster->device_)
                                 : live_host(*cluster->device_, options.observer);
+  cluster->on_stall_ = options.on_stall;
   cluster->add_actors(options);
   return cluster;
 }
@@ -160,29 +171,84 @@ Status Cluster::start() {
 }
 
 void Cluster::command(actors::Body body) {
+  if (!std::holds_alternative<actors::Stop>(body)) at_work_ = true;
+  still_for_ = {};
   host_->send(plan_.supervisor, {{}, graph::kOutside, graph::kNoActor, std::move(body)});
 }
 
 Result<std::optional<actors::Message>> Cluster::receive_for(std::chrono::nanoseconds wait_max) {
-  SLUICE_ASSIGN(auto message, host_->receive_for(wait_max));
-  if (message) {
-    if (auto* failure = std::get_if<actors::Failure>(&message->body))
-      return failed("{}", failure->message);
-    if (const auto* report = std::get_if<actors::StepReport>(&message->body)) note(*report);
+  auto message = host_->receive_for(wait_max);
+  if (!message) return tl::unexpected(explained(std::move(message).error()));
+  if (!*message) {
+    SLUICE_TRY(look_for_hang());
+    return message;
   }
+  note((*message)->body);
+  if (const auto* failure = std::get_if<actors::Failure>(&(*message)->body))
+    return failed("{}", failure->message);
   return message;
 }
 
 // Two training steps have shown what a step takes: the later ones take no more from the system.
-void Cluster::note(const actors::StepReport& report) {
+void Cluster::note(const actors::Body& body) {
   constexpr int kStepsThatTakeMemory = 2;
-  if (report.mode != actors::StepMode::kTrain || training_steps_ == kStepsThatTakeMemory) return;
+  still_for_ = {};
+  if (std::holds_alternative<actors::Idle>(body)) at_work_ = false;
+  const auto* report = std::get_if<actors::StepReport>(&body);
+  if (report == nullptr || report->mode != actors::StepMode::kTrain ||
+      training_steps_ == kStepsThatTakeMemory)
+    return;
   if (++training_steps_ == kStepsThatTakeMemory) device_->allocator().add_spares();
 }
 
+// Still means: no message handled, no task or timer under way. Every actor is asked twice: one that
+// was amid a message when first asked has handed over by then what it sends, and who gets that
+// handles it before answering again. So when everyone answers both times and nothing was handled,
+// nothing can move any more; while somebody does not answer, it may yet.
+Status Cluster::look_for_hang() {
+  if (!stands_still()) return {};
+  static_cast<void>(host_->waiting(kAnswerMax));
+  const auto waiting = host_->waiting(kAnswerMax);
+  if (host_->activity() != last_activity_) return {};
+  is_told_ = true;
+  const actors::HangExplanation found = actors::explain_hang(plan_, waiting);
+  if (found.cause.empty()) return {};
+  const bool all_answer =
+      std::all_of(waiting.begin(), waiting.end(), [](const auto& w) { return w.has_value(); });
+  if (all_answer) return failed("nothing moves any more: {}", to_string(found));
+  if (on_stall_) on_stall_(to_string(found));
+  return {};
+}
+
+// Time between looks counts up to twice what it should be: a process that was stopped, or a machine
+// that slept, has not stood still for that long.
+bool Cluster::stands_still() {
+  const Clock::time_point now = Clock::now();
+  const auto since_last = std::exchange(last_look_, now);
+  const host::Host::Activity activity = host_->activity();
+  if (!at_work_ || activity.tasks > 0 || activity != last_activity_) {
+    last_activity_ = activity;
+    still_for_ = {};
+    is_told_ = false;
+    return false;
+  }
+  still_for_ += std::min<Clock::duration>(now - since_last, 2 * kLookEvery);
+  return still_for_ >= kStillMax && !is_told_;
+}
+
+// A simulation that came to its end before its time.
+Error Cluster::explained(Error error) {
+  if (!host_->is_quiet()) return error;
+  const actors::HangExplanation found = actors::explain_hang(plan_, host_->waiting({}));
+  if (!found.cause.empty()) error.message += "; " + to_string(found);
+  return error;
+}
+
 Result<actors::Message> Cluster::receive() {
-  SLUICE_ASSIGN(auto message, receive_for(std::chrono::nanoseconds::max()));
-  return std::move(*message);
+  for (;;) {
+    SLUICE_ASSIGN(auto message, receive_for(kLookEvery));
+    if (message) return std::move(*message);
+  }
 }
 
 Status Cluster::stop() { return host_->stop(); }

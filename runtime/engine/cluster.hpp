@@ -6,6 +6,7 @@
 //   SLUICE_ASSIGN(actors::Message message, cluster->receive());
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -35,8 +36,11 @@ struct ClusterOptions {
   actors::SampleReader* reader = nullptr;    ///< outlives the cluster
   actors::CheckpointStore* store = nullptr;  ///< outlives the cluster
   device::CpuDevice::Config device;
-  bool observe = false;                ///< hidden states, logits and gates come out as Observed
-  std::int64_t positions_max = 0;      ///< rotary tables and latent caches; 0: the sequence length
+  bool observe = false;            ///< hidden states, logits and gates come out as Observed
+  std::int64_t positions_max = 0;  ///< rotary tables and latent caches; 0: the sequence length
+  /// Nothing has moved for a while and an actor does not answer: perhaps it is only slow. Called by
+  /// receive().
+  std::function<void(const std::string&)> on_stall;
   host::Observer* observer = nullptr;  ///< of the live host; outlives the cluster
   /// Which actors are made here; absent: all.
   std::function<bool(graph::ActorIndex)> includes;
@@ -65,8 +69,9 @@ class Cluster {
   [[nodiscard]] Status start();
   /// To the supervisor: RunTraining, RunStep, GenerateRequest, Stop.
   void command(actors::Body body);
-  /// The next message to the outside; Failure comes as an Error. With a limit: nothing after that
-  /// long.
+  /// The next message to the outside; Failure comes as an Error. So does a hang, which is noticed
+  /// within a second and explained: who waits for whom, first the cause. With a limit: nothing
+  /// after that long.
   [[nodiscard]] Result<actors::Message> receive();
   [[nodiscard]] Result<std::optional<actors::Message>> receive_for(
       std::chrono::nanoseconds wait_max);
@@ -75,7 +80,10 @@ class Cluster {
  private:
   Cluster() = default;
   void add_actors(const ClusterOptions& options);
-  void note(const actors::StepReport& report);
+  void note(const actors::Body& body);
+  Status look_for_hang();
+  bool stands_still();
+  Error explained(Error error);
 
   graph::Plan plan_;
   std::unique_ptr<device::CpuDevice> device_;
@@ -86,6 +94,13 @@ class Cluster {
   };
   std::vector<Owned> owners_;
   int training_steps_ = 0;  // reported, up to the second
+  // Of hangs.
+  std::function<void(const std::string&)> on_stall_;
+  bool at_work_ = false;  // a command was given and Idle has not come
+  host::Host::Activity last_activity_;
+  std::chrono::steady_clock::time_point last_look_;
+  std::chrono::steady_clock::duration still_for_{};
+  bool is_told_ = false;  // of this stand
 };
 
 /// The plan's options and the model's summary, as `sluice plan` prints them.

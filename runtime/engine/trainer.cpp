@@ -159,6 +159,7 @@ class Run {
     options.supervisor.checkpoint_every = config_.checkpoint.every_steps;
     options.supervisor.checkpoint_at_end = true;
     supervisor_ = options.supervisor;
+    options.on_stall = events_.on_stall;
     if (!options_.record.empty()) options.observer = &recorder_;
     SLUICE_ASSIGN(cluster_, Cluster::create(options));
     for (const graph::RankMemory& memory : cluster_->plan().memory)

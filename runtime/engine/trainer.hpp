@@ -43,6 +43,8 @@ struct TrainEvents {
   std::function<void(const StepProgress&)> on_step;
   std::function<void(std::int64_t step, const actors::StepReport&)> on_validation;
   std::function<void(std::int64_t step, const std::string& path)> on_checkpoint;
+  /// Nothing has moved for a while: who waits for whom. The run goes on.
+  std::function<void(const std::string&)> on_stall;
   /// The recording ended early, and why; the run goes on.
   std::function<void(const std::string&)> on_recording_lost;
 };

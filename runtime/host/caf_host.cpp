@@ -1,6 +1,7 @@
 // One CAF actor around each actor, and the way out to the thread that runs the host.
 #include "runtime/host/caf_host.hpp"
 
+#include <atomic>
 #include <caf/all.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -36,18 +37,40 @@ void accept([[maybe_unused]] void* what) {
 
 }  // namespace
 
+// Asked of all actors at once: what each waits for.
+struct Question {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::vector<std::optional<actors::Waiting>> answers;
+  std::size_t missing = 0;
+
+  void answer(ActorIndex index, actors::Waiting waiting) {
+    const std::lock_guard lock(mutex);
+    answers[static_cast<std::size_t>(index)] = std::move(waiting);
+    --missing;
+    changed.notify_all();
+  }
+};
+
 // What CAF carries from actor to actor, in its mailbox's own memory.
 struct Envelope {
   Envelope() = default;
   explicit Envelope(actors::Message&& content) : message(std::move(content)) {}
-  Envelope(Envelope&& other) noexcept : message(std::move(other.message)) { publish(this); }
-  Envelope(const Envelope& other) : message(other.message) { publish(this); }
+  explicit Envelope(std::shared_ptr<Question> asked) : question(std::move(asked)) {}
+  Envelope(Envelope&& other) noexcept
+      : message(std::move(other.message)), question(std::move(other.question)) {
+    publish(this);
+  }
+  Envelope(const Envelope& other) : message(other.message), question(other.question) {
+    publish(this);
+  }
   actors::Message open() {
     accept(this);
     return std::move(message);
   }
 
   actors::Message message;
+  std::shared_ptr<Question> question;  // in place of a message; shared with who asked
 };
 
 }  // namespace sluice::host
@@ -145,7 +168,10 @@ struct CafHost::State {
 
   std::chrono::steady_clock::time_point began = std::chrono::steady_clock::now();
 
-  std::mutex mutex;
+  std::vector<std::atomic<bool>> acting;   // by actor: amid a message; sized at the start
+  std::atomic<std::uint64_t> messages{0};  // handled
+  std::atomic<std::int64_t> timers{0};     // set and not fired
+  mutable std::mutex mutex;
   std::condition_variable changed;
   std::deque<Message> outside;
   std::optional<Error> failure;
@@ -171,8 +197,14 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
   // with it.
   void handle(Envelope& envelope) {
     accept(seat_.actor.get());
+    if (envelope.question) return envelope.question->answer(self_, seat_.actor->waiting());
+    state_.messages.fetch_add(1, std::memory_order_relaxed);
+    std::atomic<bool>& acting = state_.acting[static_cast<std::size_t>(self_)];
+    acting.store(true, std::memory_order_relaxed);
     try {
       Message message = envelope.open();
+      if (std::holds_alternative<actors::TimerFired>(message.body))
+        state_.timers.fetch_sub(1, std::memory_order_relaxed);
       if (Observer* observer = state_.config.observer)
         observer->on_delivery(self_, message, state_.now_ns());
       seat_.actor->on_message(*this, std::move(message));
@@ -180,6 +212,7 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
       state_.fail(seat_, exception.what());
       quit(caf::sec::runtime_error);
     }
+    acting.store(false, std::memory_order_relaxed);
     publish(seat_.actor.get());
   }
 
@@ -202,6 +235,7 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
   }
 
   void set_timer(double seconds, std::uint64_t timer) override {
+    state_.timers.fetch_add(1, std::memory_order_relaxed);
     const std::chrono::duration<double> delay(seconds);
     send_later(this, std::chrono::duration_cast<std::chrono::nanoseconds>(delay),
                Envelope(Message{.body = actors::TimerFired{timer}}));
@@ -237,6 +271,7 @@ Status CafHost::start() {
     configure_scheduler(*state_->system_config, state_->config.threads);
     state_->system = std::make_unique<caf::actor_system>(*state_->system_config);
     state_->began = std::chrono::steady_clock::now();
+    state_->acting = std::vector<std::atomic<bool>>(state_->seats.size());
     for (std::size_t index = 0; index < state_->seats.size(); ++index) {
       State::Seat& seat = state_->seats[index];
       if (seat.actor == nullptr) continue;
@@ -276,6 +311,33 @@ Result<std::optional<Message>> CafHost::receive_for(std::chrono::nanoseconds wai
   }
   if (state.failure) return tl::unexpected(*state.failure);
   return failed("the host has been stopped");
+}
+
+Host::Activity CafHost::activity() const {
+  const std::lock_guard lock(state_->mutex);
+  return {state_->messages.load(std::memory_order_relaxed),
+          state_->tasks_in_flight + state_->timers.load(std::memory_order_relaxed)};
+}
+
+std::vector<std::optional<actors::Waiting>> CafHost::waiting(std::chrono::nanoseconds wait_max) {
+  const auto question = std::make_shared<Question>();
+  std::unique_lock lock(question->mutex);
+  question->answers.resize(state_->seats.size());
+  for (const State::Seat& seat : state_->seats) {
+    if (!seat.handle) continue;
+    ++question->missing;
+    send_from_outside(seat.handle, Envelope(question));
+  }
+  question->changed.wait_for(lock, wait_max, [&] { return question->missing == 0; });
+  auto answers = question->answers;
+  const auto blocks = [&](std::size_t i) {
+    return !answers[i] && state_->acting[i].load(std::memory_order_relaxed);
+  };
+  bool is_blocked = false;
+  for (std::size_t i = 0; i < answers.size(); ++i) is_blocked |= blocks(i);
+  for (std::size_t i = 0; i < answers.size(); ++i)
+    if (is_blocked && !answers[i] && !blocks(i)) answers[i] = actors::Waiting{};
+  return answers;
 }
 
 Status CafHost::stop() {

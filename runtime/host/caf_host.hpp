@@ -32,6 +32,9 @@ class CafHost final : public Host {
   void send(ActorIndex to, actors::Message message) override;
   [[nodiscard]] Result<std::optional<actors::Message>> receive_for(
       std::chrono::nanoseconds wait_max) override;
+  [[nodiscard]] Activity activity() const override;
+  [[nodiscard]] std::vector<std::optional<actors::Waiting>> waiting(
+      std::chrono::nanoseconds wait_max) override;
   Status stop() override;
 
  private:

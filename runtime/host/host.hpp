@@ -10,6 +10,7 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "actors/context.hpp"
 #include "graph/plan.hpp"
@@ -37,6 +38,22 @@ class Host {
       std::chrono::nanoseconds wait_max) = 0;
   /// Waits as long as it takes.
   [[nodiscard]] Result<actors::Message> receive();
+
+  /// Signs of life, from any thread: messages handled so far, and tasks and timers under way.
+  struct Activity {
+    std::uint64_t messages = 0;
+    std::int64_t tasks = 0;
+    friend bool operator==(const Activity&, const Activity&) = default;
+  };
+  [[nodiscard]] virtual Activity activity() const = 0;
+  /// Nothing will ever happen again unless it comes from the outside; only a host of virtual time
+  /// knows.
+  [[nodiscard]] virtual bool is_quiet() const { return false; }
+  /// What every actor waits for, by index; absent where one does not answer within `wait_max`, and
+  /// empty where it cannot because one that does not answer has its thread. Not counted as
+  /// activity.
+  [[nodiscard]] virtual std::vector<std::optional<actors::Waiting>> waiting(
+      std::chrono::nanoseconds wait_max) = 0;
 
   /// Refuses new messages and tasks, waits for the tasks that run, then destroys the actors. Gives
   /// the Error that receive would. Every host's destructor stops it.

@@ -311,6 +311,17 @@ Result<std::optional<Message>> ReplayHost::receive_for(std::chrono::nanoseconds)
   return failed("a replay has no outside");
 }
 
+Host::Activity ReplayHost::activity() const {
+  return {static_cast<std::uint64_t>(state_->progress.deliveries), 0};
+}
+
+std::vector<std::optional<actors::Waiting>> ReplayHost::waiting(std::chrono::nanoseconds) {
+  std::vector<std::optional<actors::Waiting>> out(state_->seats.size());
+  for (std::size_t i = 0; i < out.size(); ++i)
+    if (state_->seats[i].actor != nullptr) out[i] = state_->seats[i].actor->waiting();
+  return out;
+}
+
 Status ReplayHost::stop() {
   state_->tasks.clear();  // bodies first: they point into the actors
   state_->next.reset();

@@ -38,6 +38,9 @@ class ReplayHost final : public Host {
   /// An Error: nobody is outside.
   [[nodiscard]] Result<std::optional<actors::Message>> receive_for(
       std::chrono::nanoseconds wait_max) override;
+  [[nodiscard]] Activity activity() const override;
+  [[nodiscard]] std::vector<std::optional<actors::Waiting>> waiting(
+      std::chrono::nanoseconds wait_max) override;
   Status stop() override;
 
   /// Called before each delivery to an actor that runs; false ends run() before it.

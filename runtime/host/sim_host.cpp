@@ -76,6 +76,7 @@ struct SimHost::State final : FaultyLinks::Port {
     graph::ActorPlan place;
     std::unique_ptr<actors::Actor> actor;
     std::unique_ptr<Gate> gate;
+    bool is_dead = false;
     ActorStatistics statistics;
     std::vector<std::pair<ActorIndex, std::int64_t>> arrivals;  // the last one at each receiver
     std::int64_t waiting = 0;
@@ -144,7 +145,9 @@ struct SimHost::State final : FaultyLinks::Port {
     return seats[static_cast<std::size_t>(actor)].place.rank;
   }
   bool is_dead(ActorIndex actor) const {
-    return config.faults && actor != kOutside && config.faults->is_dead(rank_of(actor), now_ns);
+    if (actor == kOutside) return false;
+    return seats[static_cast<std::size_t>(actor)].is_dead ||
+           (config.faults && config.faults->is_dead(rank_of(actor), now_ns));
   }
 
   void post(std::int64_t time_ns, ActorIndex to, Message&& message) {
@@ -248,6 +251,7 @@ struct SimHost::State final : FaultyLinks::Port {
       receiver.waiting_bytes -= delivery.bytes;
     }
     receiver.statistics.messages += 1;
+    ++messages_handled;
     if (config.observer != nullptr) config.observer->on_delivery(delivery.to, message, now_ns);
     receiver.actor->on_message(*receiver.gate, std::move(message));
   }
@@ -293,6 +297,7 @@ struct SimHost::State final : FaultyLinks::Port {
   std::uint64_t draws = 0;
   std::int64_t now_ns = 0;
   std::int64_t events_done = 0;
+  std::uint64_t messages_handled = 0;
   std::uint64_t trace = 0;
   bool started = false;
   bool stopping = false;
@@ -347,6 +352,26 @@ Result<std::optional<Message>> SimHost::receive_for(std::chrono::nanoseconds wai
   state.outside.pop_front();
   return message;
 }
+
+Host::Activity SimHost::activity() const {
+  Activity out{state_->messages_handled, 0};
+  for (const auto& [key, lane] : state_->lanes) out.tasks += lane.busy ? 1 : 0;  // others queue
+  return out;
+}
+
+bool SimHost::is_quiet() const { return state_->events.empty(); }
+
+std::vector<std::optional<actors::Waiting>> SimHost::waiting(std::chrono::nanoseconds) {
+  std::vector<std::optional<actors::Waiting>> out(state_->seats.size());
+  for (std::size_t i = 0; i < out.size(); ++i) {
+    const State::Seat& seat = state_->seats[i];
+    if (seat.actor != nullptr && !state_->is_dead(static_cast<ActorIndex>(i)))
+      out[i] = seat.actor->waiting();
+  }
+  return out;
+}
+
+void SimHost::kill(ActorIndex index) { state_->seat(index).is_dead = true; }
 
 Status SimHost::stop() {
   state_->stopping = true;

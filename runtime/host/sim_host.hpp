@@ -52,7 +52,14 @@ class SimHost final : public Host {
   /// Runs virtual time until a message comes out.
   [[nodiscard]] Result<std::optional<actors::Message>> receive_for(
       std::chrono::nanoseconds wait_max) override;
+  [[nodiscard]] Activity activity() const override;
+  [[nodiscard]] bool is_quiet() const override;
+  [[nodiscard]] std::vector<std::optional<actors::Waiting>> waiting(
+      std::chrono::nanoseconds wait_max) override;
   Status stop() override;
+
+  /// From now on this actor gets no message and answers nothing.
+  void kill(ActorIndex index);
 
   /// Runs until nothing is left to happen. Messages to the outside wait for receive.
   [[nodiscard]] Status run_until_quiet();

@@ -80,6 +80,10 @@ class FlippingHost final : public host::Host {
   Result<std::optional<Message>> receive_for(std::chrono::nanoseconds wait_max) override {
     return sim_.receive_for(wait_max);
   }
+  Activity activity() const override { return sim_.activity(); }
+  std::vector<std::optional<actors::Waiting>> waiting(std::chrono::nanoseconds max) override {
+    return sim_.waiting(max);
+  }
   Status stop() override { return sim_.stop(); }
 
  private:
