@@ -135,9 +135,12 @@ class Builder {
   // A receiver's credit goes to the channel, and what the channel gives its sender comes of it.
   void take_credit(const SendEvent& event) {
     const Cause cause = acting_.at(static_cast<std::size_t>(event.from)).cause;
+    // A channel gives what it kept when its sender has run out, too: on a message, not a credit.
+    const auto kept = last_return_.find(event.from);
     std::int32_t number = cause.credit;
+    if (number == kNone && kept != last_return_.end()) number = kept->second;
     if (const auto channel = channels_.find(event.to); channel != channels_.end()) {
-      number = size_of(out_.returns);
+      number = last_return_[event.to] = size_of(out_.returns);
       out_.returns.push_back({channel->second, event.time_ns, cause});
     }
     on_way_[{event.from, event.to}].push_back(kFirstCredit - number);
@@ -202,8 +205,8 @@ class Builder {
     return {};
   }
 
-  static constexpr std::int32_t kFirstCredit = -2;  // on its way, in place of a message
-  static constexpr std::size_t kHistory = 4096;     // deliveries that a task may outlast
+  static constexpr std::int32_t kFirstCredit = kNone - 2;  // on its way, in place of a message
+  static constexpr std::size_t kHistory = 4096;            // deliveries that a task may outlast
 
   Timeline& out_;
   std::vector<Acting> acting_;
@@ -211,6 +214,7 @@ class Builder {
   std::map<std::int32_t, std::int32_t> used_;  // credits, by channel
   std::map<std::pair<ActorIndex, ActorIndex>, std::deque<std::int32_t>> on_way_;
   std::map<ActorIndex, std::deque<std::int32_t>> held_;  // by channels
+  std::map<ActorIndex, std::int32_t> last_return_;       // by channels
   std::map<std::pair<ActorIndex, std::uint64_t>, std::int32_t> tasks_;
   std::map<std::pair<std::int32_t, actors::Lane>, std::int32_t> lanes_;
   std::set<std::string_view> names_;
