@@ -1,11 +1,7 @@
 // sluice schedule NAME: a pipeline schedule as a table, JSON, CSV or SVG, before anything runs it.
-#include <sys/ioctl.h>
-#include <unistd.h>
-
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
-#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -180,18 +176,6 @@ Result<ScheduleView> make_view(const Arguments& arguments) {
   view.published = graph::published(known, size_of(view.schedule), view.times);
   SLUICE_ASSIGN(view.timing, graph::time_schedule(view.schedule, view.times));
   return view;
-}
-
-TableStyle terminal_style() {
-  if (isatty(STDOUT_FILENO) == 0) return {};
-  const auto variable = [](const char* name) {
-    const char* value = std::getenv(name);
-    return std::string_view(value == nullptr ? "" : value);
-  };
-  winsize size{};
-  const bool is_known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-  return {variable("NO_COLOR").empty() && variable("TERM") != "dumb",
-          is_known ? size.ws_col : std::size_t{100}};
 }
 
 Result<int> print(std::string_view text) {

@@ -6,6 +6,8 @@
 #include <system_error>
 
 #include "runtime/cli/cli.hpp"
+#include "runtime/cli/trace_view.hpp"
+#include "runtime/store/file.hpp"
 #include "runtime/trace/chrome_trace.hpp"
 
 namespace sluice {
@@ -13,7 +15,9 @@ namespace {
 
 struct Arguments {
   std::string directory;
-  std::string out;
+  std::string out, html, svg;
+  std::int64_t step = 0;
+  bool json = false;
 };
 
 struct Close {
@@ -51,6 +55,41 @@ void add_export(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, Co
   command->callback([arguments, &run] { run = [arguments] { return export_trace(*arguments); }; });
 }
 
+Result<int> report_trace(const Arguments& arguments) {
+  SLUICE_ASSIGN(const trace::Timeline timeline, trace::read_timeline(arguments.directory));
+  std::optional<std::int64_t> step;
+  if (arguments.step > 0) step = arguments.step;
+  SLUICE_ASSIGN(const trace::Report report, trace::make_report(timeline, step));
+  if (!arguments.html.empty())
+    SLUICE_TRY(store::write_text(arguments.html, report_page(timeline, report)));
+  if (!arguments.svg.empty())
+    SLUICE_TRY(store::write_text(arguments.svg, report_svg(timeline, report)));
+  if (arguments.json) {
+    fmt::print("{}\n", report_json(timeline, report));
+  } else {
+    fmt::print("{}", report_text(timeline, report, terminal_style()));
+  }
+  if (std::fflush(stdout) != 0) return failed("cannot write to standard output");
+  return 0;
+}
+
+void add_report(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
+  auto* command = trace.add_subcommand(
+      "report",
+      "Bubble, hidden and exposed communication, busy shares, expert load, longest chain of waits");
+  command->add_option("recording", arguments->directory, "folder that sluice train --record wrote")
+      ->required();
+  command->add_option("--html", arguments->html, "also write a page that needs no network");
+  command->add_option("--svg", arguments->svg, "also draw a step: who worked when");
+  command
+      ->add_option("--step", arguments->step,
+                   "training step of the chain, the page's picture and --svg; default: the slowest "
+                   "but for the first two")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--json", arguments->json, "as JSON");
+  command->callback([arguments, &run] { run = [arguments] { return report_trace(*arguments); }; });
+}
+
 }  // namespace
 
 void add_trace(CLI::App& app, CommandRun& run) {
@@ -58,6 +97,7 @@ void add_trace(CLI::App& app, CommandRun& run) {
   auto* command = app.add_subcommand("trace", "Show what happened in a recorded run");
   command->require_subcommand(1);
   add_export(*command, arguments, run);
+  add_report(*command, arguments, run);
 }
 
 }  // namespace sluice

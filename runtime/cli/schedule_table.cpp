@@ -1,7 +1,11 @@
 // A schedule as rows of text: time from left to right, a row a rank.
+#include <sys/ioctl.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdlib>
 
 #include "runtime/cli/schedule_view.hpp"
 
@@ -213,6 +217,18 @@ std::string numbers(const ScheduleView& view) {
 std::string schedule_table(const ScheduleView& view, TableStyle style) {
   return fmt::format("{}\ntimes: {}\n\n{}{}{}", title_text(view), times_text(view),
                      pictures(view, style), numbers(view), summary_text(view));
+}
+
+TableStyle terminal_style() {
+  if (isatty(STDOUT_FILENO) == 0) return {};
+  const auto variable = [](const char* name) {
+    const char* value = std::getenv(name);
+    return std::string_view(value == nullptr ? "" : value);
+  };
+  winsize size{};
+  const bool is_known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  return {variable("NO_COLOR").empty() && variable("TERM") != "dumb",
+          is_known ? size.ws_col : std::size_t{100}};
 }
 
 }  // namespace sluice

@@ -34,6 +34,8 @@ struct TableStyle {
   bool colours = false;
   std::size_t columns_max = 0;  ///< longer rows go on below; 0: any length
 };
+/// As standard output wants it: colours in a terminal, unless NO_COLOR is set.
+[[nodiscard]] TableStyle terminal_style();
 /// Ranks as rows, time from left to right; then each rank's numbers and the summary.
 [[nodiscard]] std::string schedule_table(const ScheduleView& view, TableStyle style);
 

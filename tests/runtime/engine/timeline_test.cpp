@@ -6,8 +6,10 @@
 
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "runtime/trace/chrome_trace.hpp"
+#include "runtime/trace/report.hpp"
 #include "tests/runtime/engine/recording_support.hpp"
 #include "tests/support/temporary_folder.hpp"
 
@@ -78,6 +80,32 @@ TEST_P(TimelineTest, CreditsStayInTheirWindowAndComeBack) {
   EXPECT_EQ(last.size(), timeline_.recording.channels.size());
   for (const auto& [channel, count] : last) EXPECT_LE(count, 1) << "of channel " << channel;
   for (const auto& [channel, count] : most) EXPECT_GE(count, 1);
+}
+
+TEST_P(TimelineTest, AReportAddsUp) {
+  const auto report = trace::make_report(timeline_);
+  ASSERT_TRUE(report) << report.error().message;
+  ASSERT_EQ(report->steps.size(), 3U);
+  for (const trace::LaneUse& use : report->lanes) {
+    EXPECT_EQ(use.busy_ns + use.exposed_ns + use.bubble_ns, report->span_ns);
+    EXPECT_GE(use.bubble_ns, 0);
+  }
+  EXPECT_GT(report->busy(timeline_), 0.05);
+  EXPECT_GT(report->hidden(), 0.0);
+  EXPECT_LT(report->hidden(), 1.0);
+  for (const trace::ChannelUse& use : report->channels) EXPECT_GT(use.messages, 0);
+  ASSERT_EQ(report->experts.size(), 4U);               // three layers and a prediction depth
+  for (const trace::ExpertUse& use : report->experts)  // 3 steps of 4 sequences, 12 tokens, 2 each
+    EXPECT_EQ(std::accumulate(use.loads.begin(), use.loads.end(), std::int64_t{0}), 3 * 4 * 12 * 2);
+  const trace::StepSpan& step = timeline_.steps[static_cast<std::size_t>(report->shown)];
+  std::int64_t now = step.began_ns;
+  for (const trace::ChainLink& link : report->chain) {
+    EXPECT_EQ(link.began_ns, now);
+    EXPECT_GT(link.ended_ns, link.began_ns);
+    now = link.ended_ns;
+  }
+  EXPECT_EQ(now, step.ended_ns);
+  EXPECT_GT(report->chain.size(), 20U);
 }
 
 TEST_P(TimelineTest, ChromeJsonIsWellFormed) {
