@@ -1,10 +1,10 @@
 // DeepSeek-V3's step against the published one (arXiv 2505.09343): nothing here was fitted to it.
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <filesystem>
 #include <fstream>
-#include <regex>
-#include <sstream>
+#include <string>
 
 #include "tests/graph/cost/jobs.hpp"
 
@@ -101,14 +101,22 @@ TEST(PublishedStep, RowsAndOptimizerAreTheStep) {
   }
 }
 
+// Letters and digits in lower case: "Table~4" and "TABLE_4" read the same.
+std::string letters_of(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::string out;
+  for (char c = 0; file.get(c);) {
+    const auto u = static_cast<unsigned char>(c);
+    if (std::isalnum(u) != 0) out += static_cast<char>(std::tolower(u));
+  }
+  return out;
+}
+
 TEST(PublishedStep, NoValueIsFromThePublishedRows) {
-  const std::regex table4("table[ _~]*4", std::regex::icase);
   int files = 0;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(SLUICE_CONFIGS)) {
     if (!entry.is_regular_file()) continue;
-    std::stringstream text;
-    text << std::ifstream(entry.path()).rdbuf();
-    EXPECT_FALSE(std::regex_search(text.str(), table4)) << entry.path();
+    EXPECT_EQ(letters_of(entry.path()).find("table4"), std::string::npos) << entry.path();
     ++files;
   }
   EXPECT_GE(files, 5);
