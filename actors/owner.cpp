@@ -21,6 +21,15 @@ GradientSquares squares(const ComputeContext& context, const model::ParameterSet
   return out;
 }
 
+// Elements that a task over gradients works on: its time grows with them.
+double elements(std::span<const model::Parameter> parameters) {
+  double sum = 0;
+  for (const model::Parameter& p : parameters) {
+    if (!p.gradient.empty()) sum += static_cast<double>(p.gradient.shape().count());
+  }
+  return sum;
+}
+
 Tensor copy(const ComputeContext& context, const Tensor& from) {
   if (from.empty()) return {};
   Tensor to = context.make(from.dtype(), from.shape());
@@ -88,7 +97,9 @@ Async<Done> Owner::exchange(StepStart start) {
 Async<Done> Owner::exchange(StepStart start, Sum* sum) {
   const graph::ChunkPlan& chunk = sum->chunk();
   const std::vector<std::int32_t> others = chunk.other_holders;
-  const TaskSpec copy_task{.name = "share gradients", .key = {start.step, 0, sum->id()}};
+  const double operations = elements(sum->parameters());
+  const TaskSpec copy_task{
+      .name = "share gradients", .operations = operations, .key = {start.step, 0, sum->id()}};
   std::vector<std::vector<Tensor>> routes(others.size() + 1);
   const auto own = static_cast<std::size_t>(chunk.route);
   routes[own] = co_await run(
@@ -111,7 +122,8 @@ Async<Done> Owner::exchange(StepStart start, Sum* sum) {
     for (std::size_t i = 0; i < counts.size(); ++i) counts[i] += share.counts[i];
   }
   take_counts(*sum, counts);
-  const TaskSpec sum_task{.name = "sum gradients", .key = {start.step, 0, sum->id()}};
+  const TaskSpec sum_task{
+      .name = "sum gradients", .operations = operations, .key = {start.step, 0, sum->id()}};
   co_await run(sum_task, [&](const ComputeContext& c) { sum->take(c, routes); });
   co_return Done{};
 }
@@ -122,7 +134,9 @@ Async<Done> Owner::finish_step(StepStart start) {
     for (Sum* sum : sums()) sum->begin();
   }
   if (start.mode == StepMode::kTrain) {
-    const TaskSpec norm_task{.name = "gradient norm", .key = {start.step}};
+    const double operations = elements(parameters_.all());
+    const TaskSpec norm_task{
+        .name = "gradient norm", .operations = operations, .key = {start.step}};
     GradientSquares sums = co_await run(
         norm_task, [this](const ComputeContext& c) { return squares(c, parameters_); });
     post(plan().reducer,
@@ -130,7 +144,7 @@ Async<Done> Owner::finish_step(StepStart start) {
     const Key update_key{start.step, 0, 0, Topic::kUpdate, 0};
     const Message answer = co_await receive(update_key);
     const ApplyUpdate apply = std::get<ApplyUpdate>(answer.body);
-    const TaskSpec update_task{.name = "optimizer", .key = {start.step}};
+    const TaskSpec update_task{.name = "optimizer", .operations = operations, .key = {start.step}};
     co_await run(update_task, [this, apply](const ComputeContext& c) {
       update(c, apply);
       update_by_counts();

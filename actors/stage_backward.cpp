@@ -77,8 +77,9 @@ Async<std::vector<Tensor>> Stage::head_gradients(Pass pass) {
     live.heads.clear();
     co_await head_sum_->turn(pass.micro_batch);
   }
+  const char* name = weights_later ? "head input gradient" : "head";
   HeadResult result = co_await run(
-      pass.task("head"),
+      pass.task(name),
       [&](const ComputeContext& c) {
         HeadResult out = task(c);
         if (!weights_later) head_sum_->added(c, pass.micro_batch);

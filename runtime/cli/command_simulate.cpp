@@ -1,4 +1,5 @@
-// sluice simulate CONFIG --hardware FILE: a training step on hardware that is described, not there.
+// sluice simulate CONFIG: a training step on hardware that is described, not there (--hardware), or
+// on this machine by the times of a recording (--from-trace).
 #include <CLI/CLI.hpp>
 #include <charconv>
 #include <cstdio>
@@ -6,9 +7,11 @@
 
 #include "runtime/cli/cli.hpp"
 #include "runtime/cli/config_options.hpp"
+#include "runtime/cli/simulate_recorded.hpp"
 #include "runtime/cli/simulate_view.hpp"
 #include "runtime/config/hardware_file.hpp"
 #include "runtime/config/job.hpp"
+#include "runtime/engine/settings.hpp"
 
 namespace sluice {
 namespace {
@@ -17,8 +20,10 @@ struct Arguments {
   ConfigOptions config;
   std::string hardware;
   std::string rates;
+  std::string trace;
   std::optional<double> expert_load;
   std::string rows;
+  std::string executor = "program";
   bool what_if = false;
   bool json = false;
 };
@@ -48,10 +53,24 @@ Status add_what_ifs(SimulationView& view) {
   return {};
 }
 
+Result<int> print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
+}
+
 Result<int> simulate(const Arguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   SLUICE_ASSIGN(const model::ModelConfig model, config::load_model(config));
   SLUICE_TRY(config::check_model(config, model));
+  if (!arguments.trace.empty()) {
+    SLUICE_ASSIGN(const RecordedPrediction recorded,
+                  predict_from_recording(config, model, arguments.trace));
+    return print(arguments.json ? prediction_json(recorded) : prediction_text(recorded));
+  }
+  if (arguments.hardware.empty()) {
+    return invalid_input(
+        "say what the step runs on: --hardware FILE, or --from-trace FOLDER of a recorded run");
+  }
   SLUICE_ASSIGN(const config::HardwareFile file,
                 config::load_hardware(arguments.hardware, arguments.rates));
   SimulationView view;
@@ -63,9 +82,12 @@ Result<int> simulate(const Arguments& arguments) {
   SLUICE_ASSIGN(view.rank,
                 parse_rows(arguments.rows, static_cast<std::int32_t>(view.step.ranks.size())));
   if (arguments.what_if) SLUICE_TRY(add_what_ifs(view));
-  const std::string text = arguments.json ? simulation_json(view) : simulation_text(view);
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
+  if (arguments.executor == "actors") {
+    SLUICE_ASSIGN(const engine::ClusterOptions options, engine::virtual_options(config, model));
+    SLUICE_ASSIGN(view.actors,
+                  engine::run_on_hardware(options, view.job, view.hardware, view.step));
+  }
+  return print(arguments.json ? simulation_json(view) : simulation_text(view));
 }
 
 }  // namespace
@@ -75,10 +97,14 @@ void add_simulate(CLI::App& app, CommandRun& run) {
   auto* command = app.add_subcommand(
       "simulate", "Predict a training step on described hardware: time, parts, memory");
   add_config_options(*command, arguments->config)->required();
+  auto* hardware =
+      command->add_option("--hardware", arguments->hardware,
+                          "a hardware description, such as configs/hardware/h800.toml");
   command
-      ->add_option("--hardware", arguments->hardware,
-                   "a hardware description, such as configs/hardware/h800.toml")
-      ->required();
+      ->add_option(
+          "--from-trace", arguments->trace,
+          "folder that sluice train --record wrote: the step on that machine, by its times")
+      ->excludes(hardware);
   command->add_option("--rates", arguments->rates,
                       "which of the rate sets beside it: NAME of FILE.NAME.toml; the file's "
                       "default where absent");
@@ -86,6 +112,12 @@ void add_simulate(CLI::App& app, CommandRun& run) {
                       "rows of the expert rank that has most, over the mean; 1 where absent");
   command->add_option("--rows", arguments->rows,
                       "rank=R: whose time is taken apart; rank=0 where absent");
+  command
+      ->add_option(
+          "--executor", arguments->executor,
+          "program: timing of the schedule's programs; actors: also the step by its actors")
+      ->check(CLI::IsMember({"program", "actors"}))
+      ->capture_default_str();
   command->add_flag("--what-if", arguments->what_if,
                     "also the step on hardware that one would wish for");
   command->add_flag("--json", arguments->json, "as JSON, in seconds and bytes");
@@ -95,7 +127,9 @@ void add_simulate(CLI::App& app, CommandRun& run) {
       "  sluice simulate configs/deepseek_v3.toml --hardware configs/hardware/h800.toml --rates "
       "cutlass --json\n"
       "  sluice simulate configs/deepseek_v3.toml --hardware configs/hardware/h800.toml "
-      "--set schedule.name=zb1p --what-if\n");
+      "--set schedule.name=zb1p --what-if\n"
+      "  sluice simulate run.toml --from-trace recording --set schedule.name=zb1p "
+      "--set topology.pipeline_parallel_size=4\n");
   command->callback([arguments, &run] { run = [arguments] { return simulate(*arguments); }; });
 }
 

@@ -8,6 +8,7 @@
 
 #include "graph/cost/step.hpp"
 #include "graph/cost/what_if.hpp"
+#include "runtime/engine/hardware_run.hpp"
 
 namespace sluice {
 
@@ -31,6 +32,7 @@ struct SimulationView {
   std::int32_t rank = 0;        ///< whose rows are shown
   bool load_was_given = false;  ///< else balanced routing is assumed
   std::vector<WhatIfResult> what_ifs;
+  std::optional<engine::HardwareRun> actors;  ///< the same step by its actors
 };
 
 /// Of one rank.

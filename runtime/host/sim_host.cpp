@@ -43,7 +43,17 @@ struct TaskEnd {
   std::int64_t started_ns = 0;
 };
 
-using Event = std::variant<std::monostate, Delivery, TaskEnd, LinkEvent>;
+/// A transfer may have ended.
+struct PortEvent {};
+
+using Event = std::variant<std::monostate, Delivery, TaskEnd, LinkEvent, PortEvent>;
+
+struct OnLink {
+  ActorIndex from = kNoActor;
+  ActorIndex to = kNoActor;
+  std::int64_t latency_ns = 0;
+  Message message;
+};
 
 struct Lane {
   bool busy = false;
@@ -84,7 +94,9 @@ struct SimHost::State final : FaultyLinks::Port {
   };
 
   explicit State(Config c) : config(std::move(c)), random(config.seed, RandomPurpose::kSimulation) {
+    SLUICE_CHECK(!config.faults || !config.links, "links with faults have no bandwidth");
     if (config.faults) links.emplace(*config.faults, config.seed, *this);
+    if (config.links) ports.emplace(config.links->ports());
   }
 
   Seat& seat(ActorIndex index) {
@@ -110,11 +122,40 @@ struct SimHost::State final : FaultyLinks::Port {
   void send(ActorIndex from, ActorIndex to, Message&& message) {
     if (stopping) return;
     if (config.observer != nullptr) config.observer->on_send(from, to, message, now_ns);
-    if (links && from != kOutside && to != kOutside && rank_of(from) != rank_of(to)) {
-      return links->send(from, to, std::move(message), now_ns);
+    if (from != kOutside && to != kOutside) {
+      if (ports) {
+        if (auto route = route_of(message, rank_of(from), rank_of(to)))
+          return transfer(from, to, std::move(message), std::move(*route));
+      } else if (links && rank_of(from) != rank_of(to)) {
+        return links->send(from, to, std::move(message), now_ns);
+      }
     }
     const std::int64_t delay = delay_ns(message, to);
     arrive(from, to, std::move(message), now_ns + delay);
+  }
+
+  std::optional<ClusterLinks::Route> route_of(const Message& message, std::int32_t from,
+                                              std::int32_t to) const {
+    if (config.route_model) {
+      if (auto route = config.route_model(message, from, to)) return route;
+    }
+    if (from == to) return std::nullopt;
+    return config.links->route(
+        from, to, config.message_bytes ? config.message_bytes(message) : size_bytes(message));
+  }
+
+  void transfer(ActorIndex from, ActorIndex to, Message&& message, ClusterLinks::Route route) {
+    const auto id = ports->begin(std::move(route.uses), now_ns);
+    on_links.emplace(id, OnLink{from, to, route.latency_ns, std::move(message)});
+    watch_ports();
+  }
+
+  // Wakes at the next end; what begins later may put that off, so a wake may find nothing.
+  void watch_ports() {
+    const auto next = ports->next_end_ns();
+    if (!next || (watched_ns && *watched_ns == *next)) return;
+    watched_ns = next;
+    push(*next, PortEvent{});
   }
 
   void arrive(ActorIndex from, ActorIndex to, Message&& message, std::int64_t time_ns) {
@@ -172,12 +213,12 @@ struct SimHost::State final : FaultyLinks::Port {
     const LaneKey key = lane_key(seat(from).place.rank, task.lane);
     Lane& lane = lanes[key];
     lane.queue.push(task.priority) = Submitted{from, std::move(task), now_ns};
-    if (!lane.busy) start_task(key, lane);
+    if (!lane.busy) start_task(key, lane, config.lane_wake_ns);
   }
 
   // A body runs at the start or at the end of its time, as drawn: a task that reads what another
   // one writes meanwhile then shows.
-  void start_task(LaneKey key, Lane& lane) {
+  void start_task(LaneKey key, Lane& lane, std::int64_t late_ns = 0) {
     Submitted next;
     lane.queue.pop([&next](std::int64_t, Submitted& first) { next = std::move(first); });
     const std::int32_t rank = seat(next.actor).place.rank;
@@ -187,9 +228,9 @@ struct SimHost::State final : FaultyLinks::Port {
     lane.busy = true;
     lane.statistics.tasks += 1;
     lane.statistics.busy_ns += duration;
-    lane.statistics.idle_ns = now_ns + duration - lane.statistics.busy_ns;
+    lane.statistics.idle_ns = now_ns + late_ns + duration - lane.statistics.busy_ns;
     if (random.below(2, draws++) == 0) run_body(next.task);
-    push(now_ns + duration, TaskEnd{key, std::move(next), now_ns});
+    push(now_ns + late_ns + duration, TaskEnd{key, std::move(next), now_ns + late_ns});
   }
 
   void run_body(actors::Task& task) {
@@ -218,6 +259,17 @@ struct SimHost::State final : FaultyLinks::Port {
     Lane& lane = lanes[end.lane];
     lane.busy = false;
     if (!lane.queue.empty()) start_task(end.lane, lane);
+  }
+
+  void happen(PortEvent) {
+    if (watched_ns && *watched_ns == now_ns) watched_ns.reset();
+    for (const SharedPorts::Transfer id : ports->end(now_ns)) {
+      const auto found = on_links.find(id);
+      OnLink& done = found->second;
+      arrive(done.from, done.to, std::move(done.message), now_ns + done.latency_ns);
+      on_links.erase(found);
+    }
+    watch_ports();
   }
 
   void happen(LinkEvent& event) {
@@ -307,6 +359,9 @@ struct SimHost::State final : FaultyLinks::Port {
   std::map<LaneKey, Lane> lanes;
   std::deque<Message> outside;
   std::optional<FaultyLinks> links;
+  std::optional<SharedPorts> ports;
+  std::map<SharedPorts::Transfer, OnLink> on_links;
+  std::optional<std::int64_t> watched_ns;  // when a PortEvent comes
 };
 
 SimHost::SimHost(Config config) : state_(std::make_unique<State>(std::move(config))) {}

@@ -17,6 +17,7 @@
 #include "runtime/host/host.hpp"
 #include "runtime/host/observer.hpp"
 #include "runtime/host/sim_faults.hpp"
+#include "runtime/host/sim_links.hpp"
 
 namespace sluice::host {
 
@@ -34,6 +35,16 @@ class SimHost final : public Host {
     /// Models, in nanoseconds; where one is given, its range is not used.
     std::function<std::int64_t(const actors::Message&, ActorIndex to)> message_model{};
     std::function<std::int64_t(const actors::Task&, std::int32_t rank)> task_model{};
+    std::int64_t lane_wake_ns = 0;  ///< until a lane that had no task begins one
+    /// How ranks are joined; messages between them then take their transfer and the latency, and
+    /// message_model is asked for the others alone. Not with faults.
+    std::optional<ClusterLinks> links{};
+    /// Of a message on a link; absent: those of its tensors.
+    std::function<std::int64_t(const actors::Message&)> message_bytes{};
+    /// With links: the way of a message between ranks, or within one; absent: that of its bytes.
+    std::function<std::optional<ClusterLinks::Route>(const actors::Message&, std::int32_t from,
+                                                     std::int32_t to)>
+        route_model{};
     bool ranks_share_lanes = false;           ///< as in one process with one CPU device
     bool run_bodies = true;                   ///< else their stand-ins are called
     kernels::ComputeContext compute;          ///< given to task bodies

@@ -153,8 +153,59 @@ TEST(SimulateCommand, WhatIfs) {
   }
 }
 
+// The same actors that train, over the links of the hardware file.
+TEST(SimulateCommand, DeepSeekV3ByItsActors) {
+  for (const char* run_ahead : {"0", "1"}) {
+    const json out = json_of({kV3, "--hardware", kH800, "--executor", "actors", "--set",
+                              std::string("schedule.run_ahead=") + run_ahead});
+    const json& actors = out["actors"];
+    EXPECT_GT(actors["events"], 500'000);
+    EXPECT_NEAR(actors["step_s"].get<double>() / out["published"]["step_s"].get<double>(), 1, 0.11);
+    EXPECT_NEAR(actors["difference"].get<double>(), 0, 0.06);
+    EXPECT_LT(actors["busy_s"], actors["step_s"]);
+    EXPECT_LT(actors["seconds"], 10);
+  }
+  EXPECT_FALSE(json_of({kV3, "--hardware", kH800}).contains("actors"));
+}
+
+// Nothing to transfer or to wait for, and as many SMs beside communication as without: what is left
+// is the sum of all kernels.
+TEST(SimulateCommand, OneRanksActorsTakeTheSumOfTheirKernels) {
+  const json out =
+      json_of({kV3, "--hardware", kH800, "--rates", "deepgemm", "--executor", "actors", "--set",
+               "topology.pipeline_parallel_size=1", "--set", "topology.expert_parallel_size=1",
+               "--set", "topology.data_parallel_size=1", "--set", "topology.layers_per_stage=[]",
+               "--set", "schedule.name=1f1b", "--set", "train.global_batch_size=4"});
+  EXPECT_NEAR(out["actors"]["difference"].get<double>(), 0, 1e-3);
+  EXPECT_NEAR(out["actors"]["busy_s"].get<double>() + out["parts"]["optimizer"].get<double>(),
+              out["actors"]["step_s"].get<double>(), 1e-3);
+}
+
+// How near it comes is tested in recorded_times_live_test.cpp.
+TEST(SimulateCommand, FromARecordingOfThisMachine) {
+  const SmallRun run;
+  const std::string recording = (run.directory("run") / "recording").string();
+  Arguments train = run.train_arguments("run", {"topology.pipeline_parallel_size=2"});
+  const std::string config = train.at(1);
+  train.insert(train.end(), {"--record", recording});
+  const ChildResult trained = run_program(train);
+  ASSERT_EQ(trained.exit_code, 0) << describe(trained);
+  const json same =
+      json_of({config, "--from-trace", recording, "--set", "topology.pipeline_parallel_size=2"});
+  EXPECT_GT(same["step_s"], 0);
+  EXPECT_EQ(same["step_s"], same["recording"]["predicted_s"]);
+  EXPECT_GE(same["recording"]["steps"], 3);
+  EXPECT_TRUE(same["estimated"].empty());
+  const json other = json_of({config, "--from-trace", recording, "--set", "schedule.name=zb1p"});
+  EXPECT_FALSE(other["estimated"].empty());
+  EXPECT_THAT(output_of({config, "--from-trace", recording}), HasSubstr("by its own times"));
+  EXPECT_THAT(refusal_of({config, "--from-trace", recording, "--set", "train.sequence_length=9"}),
+              HasSubstr("train.sequence_length is 9"));
+}
+
 TEST(SimulateCommand, BadInput) {
-  EXPECT_THAT(refusal_of({kV3}), HasSubstr("--hardware is required"));
+  EXPECT_THAT(refusal_of({kV3}), HasSubstr("--hardware FILE, or --from-trace FOLDER"));
+  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--from-trace", "x"}), HasSubstr("excludes"));
   EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--rates", "guess"}),
               HasSubstr("there are cutlass, deepgemm, trace"));
   EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--expert-load", "0.5"}),

@@ -94,7 +94,8 @@ class FlippingHost final : public host::Host {
 }  // namespace
 
 Status record(const std::filesystem::path& directory, trace::Payloads payloads,
-              const std::vector<std::string>& sets, std::uint64_t seed, std::optional<Flip> flip) {
+              const std::vector<std::string>& sets, std::uint64_t seed, std::optional<Flip> flip,
+              host::SimHost::Config sim) {
   SLUICE_ASSIGN(const config::Config config, config::parse_config(kConfig, "test", sets));
   const model::ModelConfig model = small_model();
   SLUICE_ASSIGN(ClusterOptions options, cluster_options(config, model));
@@ -102,7 +103,6 @@ Status record(const std::filesystem::path& directory, trace::Payloads payloads,
   options.reader = &reader;
   trace::Recorder recorder;
   options.host = [&](device::CpuDevice& device) {
-    host::SimHost::Config sim;
     sim.seed = seed;
     sim.compute = device.context();
     sim.observer = &recorder;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "actors/message.hpp"
+#include "runtime/host/sim_host.hpp"
 #include "runtime/trace/recording.hpp"
 
 namespace sluice::engine {
@@ -19,9 +20,9 @@ struct Flip {
 };
 
 /// Three training steps of small_model() on two stages with two expert groups each. `sets` change
-/// the config, `seed` the order of events.
+/// the config, `seed` the order of events, `sim` what these take.
 [[nodiscard]] Status record(const std::filesystem::path& directory, trace::Payloads payloads,
                             const std::vector<std::string>& sets = {}, std::uint64_t seed = 1,
-                            std::optional<Flip> flip = {});
+                            std::optional<Flip> flip = {}, host::SimHost::Config sim = {});
 
 }  // namespace sluice::engine
