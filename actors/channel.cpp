@@ -12,7 +12,18 @@ Channel::Channel(Config config) : config_(config), batch_(std::max(1, config.cre
   SLUICE_CHECK_GE(config.credits, 1);
 }
 
+namespace {
+
+// Timers of a link.
+constexpr std::uint64_t kTransmitted = 0, kArrived = 1;
+
+}  // namespace
+
 void Channel::on_message(Context& context, Message message) {
+  if (const auto* fired = std::get_if<TimerFired>(&message.body)) {
+    on_timer(context, fired->timer);
+    return;
+  }
   if (const auto* credit = std::get_if<Credit>(&message.body)) {
     SLUICE_CHECK_EQ(message.from, config_.to);
     in_flight_ -= credit->count;
@@ -27,9 +38,40 @@ void Channel::on_message(Context& context, Message message) {
   in_flight_max_ = std::max(in_flight_max_, in_flight_);
   SLUICE_CHECK(in_flight_ + returned_ <= config_.credits, "channel {}: sent without a credit",
                config_.self);
+  if (!config_.link.is_there()) {
+    forward(context, std::move(message));
+  } else {
+    to_transmit_.push_back(std::move(message));
+    if (to_transmit_.size() == 1) transmit_next(context);
+  }
+  give_back(context);
+}
+
+void Channel::forward(Context& context, Message message) {
   message.via = config_.self;
   context.send(config_.to, std::move(message));
-  give_back(context);
+}
+
+void Channel::transmit_next(Context& context) {
+  const double rate = config_.link.bytes_per_second;
+  if (rate == 0) return let_fly(context);
+  const auto bytes = static_cast<double>(size_bytes(to_transmit_.front()));
+  context.set_timer(bytes / rate, kTransmitted);
+}
+
+void Channel::let_fly(Context& context) {
+  flying_.push_back(std::move(to_transmit_.front()));
+  to_transmit_.pop_front();
+  context.set_timer(config_.link.latency_seconds, kArrived);
+  if (!to_transmit_.empty()) transmit_next(context);
+}
+
+// Timers of a kind fire in the order in which they were set: all latencies are the same.
+void Channel::on_timer(Context& context, std::uint64_t timer) {
+  if (timer == kTransmitted) return let_fly(context);
+  Message message = std::move(flying_.front());
+  flying_.pop_front();
+  forward(context, std::move(message));
 }
 
 void Channel::give_back(Context& context) {

@@ -2,6 +2,8 @@
 // send.
 #pragma once
 
+#include <deque>
+
 #include "actors/context.hpp"
 
 namespace sluice::actors {
@@ -9,6 +11,10 @@ namespace sluice::actors {
 /// Forwards messages to the receiver and credits back to the sender. Credits return in batches of
 /// half the window, so that a busy channel costs little more than its messages; at once to a sender
 /// that has none left.
+///
+/// A channel with a link holds messages up as that link would, one after the other through its
+/// bandwidth, then for its latency, by timers alone: in one process, live or simulated, the actors
+/// then see the times of a network that is not there.
 class Channel final : public Actor {
  public:
   struct Config {
@@ -16,6 +22,7 @@ class Channel final : public Actor {
     ActorIndex from = kNoActor;
     ActorIndex to = kNoActor;
     std::int32_t credits = 1;
+    graph::LinkOptions link{};  ///< none: messages go on at once
   };
   explicit Channel(Config config);
 
@@ -32,7 +39,12 @@ class Channel final : public Actor {
   [[nodiscard]] std::int32_t in_flight_max() const { return in_flight_max_; }
 
  private:
+  void forward(Context& context, Message message);
   void give_back(Context& context);
+  // On a link.
+  void transmit_next(Context& context);
+  void let_fly(Context& context);
+  void on_timer(Context& context, std::uint64_t timer);
 
   Config config_;
   std::int32_t batch_;          // credits that are returned together
@@ -40,6 +52,8 @@ class Channel final : public Actor {
   std::int32_t returned_ = 0;   // credits back from the receiver, not yet given to the sender
   std::int32_t in_flight_max_ = 0;
   std::int64_t passed_ = 0;
+  std::deque<Message> to_transmit_;  // the first is under way
+  std::deque<Message> flying_;       // transmitted, not there yet
 };
 
 }  // namespace sluice::actors

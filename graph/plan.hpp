@@ -121,6 +121,13 @@ struct RankMemory {
   }
 };
 
+/// A network's link, for channels in one process that are to take as long as it would.
+struct LinkOptions {
+  double latency_seconds = 0;
+  double bytes_per_second = 0;  ///< 0: no limit
+  [[nodiscard]] bool is_there() const { return latency_seconds > 0 || bytes_per_second > 0; }
+};
+
 struct PlanOptions {
   std::int32_t pipeline_parallel_size = 1;
   std::int32_t expert_parallel_size = 1;
@@ -138,6 +145,7 @@ struct PlanOptions {
   std::int32_t sequence_length = 1;
   bool training = true;
   std::int64_t memory_bytes_max = 0;  ///< of a rank's device; 0: no limit
+  LinkOptions link;                   ///< of every channel but the source's
 };
 
 struct Plan {

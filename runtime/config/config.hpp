@@ -193,6 +193,22 @@ struct DeviceSection {
   }
 };
 
+struct LinkSection {
+  double latency_us = 0;
+  double megabytes_per_s = 0;
+
+  template <class V>
+  void visit_fields(V&& visit) {
+    visit(field("latency_us", latency_us)
+              .range(0, 1e7)
+              .doc("simulated network: by which every message between stages, and between a stage "
+                   "and its experts, is late; 0: none"));
+    visit(field("megabytes_per_s", megabytes_per_s)
+              .range(0, 1e9)
+              .doc("simulated network: of each such channel; 0: no limit"));
+  }
+};
+
 struct CheckpointSection {
   std::string directory;
   std::int64_t every_steps = 0;
@@ -227,6 +243,7 @@ struct Config {
   TrainSection train;
   DataSection data;
   DeviceSection device;
+  LinkSection link;
   CheckpointSection checkpoint;
   RunSection run;
 
@@ -394,6 +411,7 @@ void Config::visit_sections(V&& visit) {
   visit("train", train);
   visit("data", data);
   visit("device", device);
+  visit("link", link);
   visit("checkpoint", checkpoint);
   visit("run", run);
 }

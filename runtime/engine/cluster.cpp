@@ -124,8 +124,10 @@ void Cluster::add_actors(const ClusterOptions& options) {
     add(group.actor, std::move(actor));
   }
   for (const graph::ChannelPlan& channel : plan_.channels) {
+    const graph::LinkOptions link =
+        channel.from == plan_.source ? graph::LinkOptions{} : plan_.options.link;
     add(channel.actor, std::make_unique<actors::Channel>(actors::Channel::Config{
-                           channel.actor, channel.from, channel.to, channel.credits}));
+                           channel.actor, channel.from, channel.to, channel.credits, link}));
   }
   actors::Supervisor::Config supervisor = options.supervisor;
   supervisor.plan = &plan_;

@@ -66,6 +66,7 @@ Result<ClusterOptions> options_of(const config::Config& config, const model::Mod
   out.plan.activation_buffers = static_cast<std::int32_t>(config.topology.activation_buffers);
   out.plan.stages_per_rank = static_cast<std::int32_t>(config.schedule.stages_per_rank);
   out.plan.gradient_shards = static_cast<std::int32_t>(config.train.gradient_shards);
+  out.plan.link = {config.link.latency_us * 1e-6, config.link.megabytes_per_s * 1e6};
   out.plan.memory_bytes_max = config.device.memory_bytes_max;
   out.plan.run_ahead = static_cast<std::int32_t>(config.schedule.run_ahead);
   out.plan.micro_batches = static_cast<std::int32_t>(config.micro_batches());

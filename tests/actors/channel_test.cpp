@@ -17,7 +17,9 @@ class Recorder final : public Context {
  public:
   void send(ActorIndex to, Message message) override { sent.emplace_back(to, std::move(message)); }
   void submit(Task) override { ADD_FAILURE() << "a channel submits no task"; }
-  void set_timer(double, std::uint64_t) override { ADD_FAILURE() << "a channel sets no timer"; }
+  void set_timer(double seconds, std::uint64_t timer) override {
+    timers.emplace_back(seconds, timer);
+  }
 
   std::int32_t credits_returned() const {
     std::int32_t count = 0;
@@ -32,6 +34,7 @@ class Recorder final : public Context {
   }
 
   std::vector<std::pair<ActorIndex, Message>> sent;
+  std::vector<std::pair<double, std::uint64_t>> timers;
 };
 
 Channel make(std::int32_t credits) { return Channel({kSelf, kFrom, kTo, credits}); }
@@ -56,6 +59,59 @@ TEST(Channel, ForwardsAndSaysWhichWay) {
   EXPECT_FALSE(channel.idle());
   channel.on_message(context, credit());
   EXPECT_TRUE(channel.idle());
+  EXPECT_TRUE(context.timers.empty()) << "without a link";
+}
+
+// One after the other through the bandwidth, and many at once in flight.
+TEST(Channel, ALinkHoldsMessagesUp) {
+  Recorder context;
+  Channel channel({kSelf, kFrom, kTo, 4, {.latency_seconds = 0.5, .bytes_per_second = 100}});
+  const auto fire = [&] {
+    const std::uint64_t timer = context.timers.front().second;
+    context.timers.erase(context.timers.begin());
+    channel.on_message(context, Message{.body = TimerFired{timer}});
+  };
+  const auto with_bytes = [](std::int32_t micro_batch, std::int64_t bytes) {
+    Message message = data(micro_batch);
+    message.body = Hidden{Tensor::zeros(DType::kU8, Shape{bytes}), 0};
+    return message;
+  };
+  channel.on_message(context, with_bytes(0, 20));
+  channel.on_message(context, with_bytes(1, 30));
+  EXPECT_TRUE(context.sent.empty());
+  ASSERT_EQ(context.timers.size(), 1u) << "the second waits for the first to be transmitted";
+  EXPECT_DOUBLE_EQ(context.timers[0].first, 0.2);
+  fire();
+  ASSERT_EQ(context.timers.size(), 2u);
+  EXPECT_DOUBLE_EQ(context.timers[0].first, 0.5);
+  EXPECT_DOUBLE_EQ(context.timers[1].first, 0.3);
+  std::swap(context.timers[0], context.timers[1]);  // 0.3 comes first
+  fire();
+  EXPECT_TRUE(context.sent.empty());
+  fire();
+  fire();
+  ASSERT_EQ(context.sent.size(), 2u);
+  EXPECT_EQ(context.sent[0].second.key.micro_batch, 0);
+  EXPECT_EQ(context.sent[1].second.key.micro_batch, 1);
+  EXPECT_EQ(context.sent[1].second.via, kSelf);
+  for (int i = 0; i < 2; ++i) channel.on_message(context, credit());
+  EXPECT_TRUE(channel.idle());
+  EXPECT_TRUE(context.timers.empty());
+}
+
+// Messages on a link are in flight: they hold credits.
+TEST(Channel, ALinkWithLatencyAloneLetsAllFlyAtOnce) {
+  Recorder context;
+  Channel channel({kSelf, kFrom, kTo, 3, {.latency_seconds = 0.5}});
+  for (std::int32_t m = 0; m < 3; ++m) channel.on_message(context, data(m));
+  EXPECT_EQ(context.timers.size(), 3u);
+  EXPECT_EQ(channel.in_flight_max(), 3);
+  for (const auto& [seconds, timer] : std::exchange(context.timers, {})) {
+    EXPECT_DOUBLE_EQ(seconds, 0.5);
+    channel.on_message(context, Message{.body = TimerFired{timer}});
+  }
+  ASSERT_EQ(context.sent.size(), 3u);
+  EXPECT_EQ(context.sent[2].second.key.micro_batch, 2);
 }
 
 // A sender that uses every credit it has never stands still, whatever the window.

@@ -14,6 +14,8 @@ struct Layout {
   model::Recipe recipe;
   std::int32_t pipeline, experts;
   int threads;
+  const char* schedule = "1f1b";
+  std::int32_t run_ahead = 1;
 };
 
 class StepMemory : public testing::TestWithParam<Layout> {};
@@ -26,6 +28,9 @@ TEST_P(StepMemory, NoneIsTakenAfterTheSecondStep) {
   options.plan.pipeline_parallel_size = layout.pipeline;
   options.plan.expert_parallel_size = layout.experts;
   options.device.threads = layout.threads;
+  options.plan.schedule = layout.schedule;
+  options.plan.micro_batches = std::max(4, 2 * layout.pipeline);
+  options.plan.run_ahead = layout.run_ahead;
   const auto cluster = start_training(options);
   ASSERT_TRUE(cluster) << cluster.error().message;
   ASSERT_TRUE(run_steps(**cluster, 0, 2));
@@ -37,12 +42,20 @@ TEST_P(StepMemory, NoneIsTakenAfterTheSecondStep) {
   EXPECT_EQ(after.reserved_bytes, before.reserved_bytes);
 }
 
-INSTANTIATE_TEST_SUITE_P(Layouts, StepMemory,
-                         testing::Values(Layout{"OneRank", model::Recipe::kFp32, 1, 1, 1},
-                                         Layout{"ExpertGroups", model::Recipe::kFp32, 1, 4, 1},
-                                         Layout{"Pipeline", model::Recipe::kFp32, 3, 2, 2},
-                                         Layout{"Bf16", model::Recipe::kBf16, 1, 2, 2}),
-                         [](const auto& info) { return info.param.name; });
+INSTANTIATE_TEST_SUITE_P(
+    Layouts, StepMemory,
+    testing::Values(Layout{"OneRank", model::Recipe::kFp32, 1, 1, 1},
+                    Layout{"ExpertGroups", model::Recipe::kFp32, 1, 4, 1},
+                    Layout{"Pipeline", model::Recipe::kFp32, 3, 2, 2},
+                    Layout{"Bf16", model::Recipe::kBf16, 1, 2, 2},
+                    Layout{"GPipe", model::Recipe::kFp32, 4, 1, 2, "gpipe"},
+                    Layout{"Interleaved", model::Recipe::kFp32, 2, 2, 1, "interleaved_1f1b"},
+                    Layout{"Zb1p", model::Recipe::kFp32, 4, 1, 1, "zb1p"},
+                    Layout{"Zbv", model::Recipe::kFp32, 2, 2, 2, "zbv", 2},
+                    Layout{"DualPipeV", model::Recipe::kFp32, 2, 2, 1, "dualpipev"},
+                    Layout{"DualPipe", model::Recipe::kFp32, 4, 1, 2, "dualpipe", 0},
+                    Layout{"DualPipeBf16", model::Recipe::kBf16, 2, 2, 1, "dualpipe"}),
+    [](const auto& info) { return info.param.name; });
 
 class Depths : public testing::TestWithParam<std::int32_t> {};
 
