@@ -90,11 +90,12 @@ class Display {
   void step(const engine::StepProgress& p) {
     double violation = 0;
     for (const auto& layer : p.report.layers) violation = std::max(violation, layer.max_violation);
-    const std::string text =
-        fmt::format("step {}/{}  loss {:.4f}  mtp {}  MaxVio {:.2f}  {:.0f} tokens/s  ETA {}  {}",
-                    p.report.index + 1, p.steps, p.report.main,
-                    p.report.mtp.empty() ? "-" : fmt::format("{:.4f}", p.report.mtp[0]), violation,
-                    p.tokens_per_s, duration(p.eta_s), mib(p.memory_bytes));
+    const std::string text = fmt::format(
+        "step {}/{}  loss {:.4f}  mtp {}  MaxVio {:.2f}  bubble {:.0f} %  hidden {:.0f} %  {:.0f} "
+        "tokens/s  ETA {}  {}",
+        p.report.index + 1, p.steps, p.report.main,
+        p.report.mtp.empty() ? "-" : fmt::format("{:.4f}", p.report.mtp[0]), violation,
+        100 * p.bubble, 100 * p.hidden, p.tokens_per_s, duration(p.eta_s), mib(p.memory_bytes));
     const std::int64_t every = std::max<std::int64_t>(1, p.steps / 20);
     if (is_terminal_) {
       update(text);

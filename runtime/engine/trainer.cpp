@@ -15,6 +15,7 @@
 #include "runtime/engine/process_memory.hpp"
 #include "runtime/engine/run_recording.hpp"
 #include "runtime/engine/settings.hpp"
+#include "runtime/host/overlap_meter.hpp"
 #include "runtime/store/file.hpp"
 #include "runtime/store/hf_config.hpp"
 #include "runtime/tokenizer/tokenizer.hpp"
@@ -160,8 +161,10 @@ class Run {
     options.supervisor.checkpoint_at_end = true;
     supervisor_ = options.supervisor;
     options.on_stall = events_.on_stall;
-    if (!options_.record.empty()) options.observer = &recorder_;
+    observers_.set(&meter_, options_.record.empty() ? nullptr : &recorder_);
+    options.observer = &observers_;
     SLUICE_ASSIGN(cluster_, Cluster::create(options));
+    meter_.set_plan(cluster_->plan());
     for (const graph::RankMemory& memory : cluster_->plan().memory)
       facts_.predicted_bytes += memory.total();
     outcome_.predicted_bytes = facts_.predicted_bytes;
@@ -317,6 +320,9 @@ class Run {
     progress.seconds = seconds_since(step_began_);
     step_began_ = Clock::now();
     progress.tokens_per_s = static_cast<double>(report.tokens) / progress.seconds;
+    const host::OverlapMeter::Shares shares = meter_.take();
+    progress.bubble = shares.bubble;
+    progress.hidden = shares.hidden;
     progress.steps = config_.train.steps;
     progress.memory_bytes = resident_bytes();
     losses_ = {.training = report.main, .validation = {}};
@@ -363,8 +369,10 @@ class Run {
   std::optional<DatasetReader> reader_;
   MetricsFirst store_;
   trace::Recorder recorder_;
+  host::OverlapMeter meter_;
+  host::BothObservers observers_;  // of the cluster's host
   actors::Supervisor::Config supervisor_;
-  std::unique_ptr<Cluster> cluster_;  // uses reader_, store_ and recorder_
+  std::unique_ptr<Cluster> cluster_;  // uses reader_, store_ and observers_
   std::optional<MetricsLog> metrics_;
   std::optional<std::filesystem::path> resumed_;  // the checkpoint to go on from
   RunFacts facts_;

@@ -19,6 +19,8 @@ struct StepProgress {
   actors::StepReport report;
   double seconds = 0;             ///< of this step
   double tokens_per_s = 0;        ///< of this step
+  double bubble = 0;              ///< share of the step in which no task computed
+  double hidden = 1;              ///< of the time with a message on its way, the share behind work
   double eta_s = 0;               ///< until the last step, by the median of recent steps
   std::int64_t steps = 0;         ///< of the whole run
   std::int64_t memory_bytes = 0;  ///< resident, now

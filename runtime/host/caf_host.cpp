@@ -140,6 +140,7 @@ struct CafHost::State {
     task.body = [this, actor, about, body = std::move(body),
                  submitted = now_ns()](const kernels::ComputeContext& context) mutable {
       TaskTimes times{submitted, now_ns(), 0};
+      config.observer->on_start(actor, about, times.started_ns);
       body(context);
       body = nullptr;
       times.ended_ns = now_ns();

@@ -30,6 +30,9 @@ class Observer {
   /// `to` is about to act on a message; TaskDone and TimerFired included.
   virtual void on_delivery(actors::ActorIndex to, const actors::Message& message,
                            std::int64_t now_ns) = 0;
+  /// A task of `actor` begins to run.
+  virtual void on_start(actors::ActorIndex /*actor*/, const actors::Task& /*task*/,
+                        std::int64_t /*now_ns*/) {}
   /// A task of `actor` has run; its body is gone.
   virtual void on_task(actors::ActorIndex actor, const actors::Task& task, TaskTimes times) = 0;
 };

@@ -229,6 +229,8 @@ struct SimHost::State final : FaultyLinks::Port {
     lane.statistics.tasks += 1;
     lane.statistics.busy_ns += duration;
     lane.statistics.idle_ns = now_ns + late_ns + duration - lane.statistics.busy_ns;
+    if (config.observer != nullptr)
+      config.observer->on_start(next.actor, next.task, now_ns + late_ns);
     if (random.below(2, draws++) == 0) run_body(next.task);
     push(now_ns + late_ns + duration, TaskEnd{key, std::move(next), now_ns + late_ns});
   }

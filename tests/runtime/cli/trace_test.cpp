@@ -40,6 +40,7 @@ class TraceReport : public testing::TestWithParam<const char*> {
     arguments.insert(arguments.end(), {"--record", recording()});
     const ChildResult result = run_program(arguments);
     ASSERT_EQ(result.exit_code, 0) << describe(result);
+    EXPECT_THAT(result.out, testing::ContainsRegex("bubble [0-9]+ %  hidden [0-9]+ %"));
   }
   [[nodiscard]] std::string recording() const { return run_.directory("recording").string(); }
   [[nodiscard]] ChildResult report(std::vector<std::string> more = {}) const {
