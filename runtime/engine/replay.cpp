@@ -2,12 +2,14 @@
 #include "runtime/engine/replay.hpp"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "runtime/engine/folder_store.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/engine/run_recording.hpp"
 #include "runtime/engine/settings.hpp"
+#include "runtime/store/file.hpp"
 #include "runtime/store/safetensors.hpp"
 
 namespace sluice::engine {
@@ -85,26 +87,28 @@ Result<std::set<ActorIndex>> who_runs(const ReplayOptions& options, const Record
   return close_over(std::move(running), missing, recording);
 }
 
-// Tensors of what an actor got in the step that is under way.
-class Inputs {
+// Messages of the step that is under way, and their tensors.
+class StepMessages {
  public:
-  void add(const trace::Delivered& delivered, const actors::Message& message) {
-    if (delivered.key.step > step_) {
-      step_ = delivered.key.step;
+  using Named = std::vector<std::pair<std::string, Tensor>>;
+
+  void add(const actors::Key& key, const std::string& words, const actors::Message& message) {
+    if (key.step > step_) {
+      step_ = key.step;
+      messages_.clear();
       tensors_.clear();
     }
-    for (auto& [field, tensor] : trace::tensors_of(message)) {
-      if (tensor.has_storage())
-        tensors_.emplace_back(fmt::format("{}: {}", to_string(delivered), field), tensor);
-    }
+    messages_.push_back(words);
+    for (auto& [field, tensor] : trace::tensors_of(message))
+      if (tensor.has_storage()) tensors_.emplace_back(fmt::format("{}: {}", words, field), tensor);
   }
-  [[nodiscard]] const std::vector<std::pair<std::string, Tensor>>& tensors() const {
-    return tensors_;
-  }
+  [[nodiscard]] const std::vector<std::string>& messages() const { return messages_; }
+  [[nodiscard]] const Named& tensors() const { return tensors_; }
 
  private:
   std::int64_t step_ = 0;
-  std::vector<std::pair<std::string, Tensor>> tensors_;
+  std::vector<std::string> messages_;
+  Named tensors_;
 };
 
 class Replay {
@@ -142,8 +146,11 @@ class Replay {
     report_.kernel_set = kernel_set(options.device, options.recipe);
     options.includes = [&running](ActorIndex actor) { return running.contains(actor); };
     options.host = [this](device::CpuDevice& device) {
-      auto host =
-          std::make_unique<ReplayHost>(ReplayHost::Config{&report_.recording, device.context()});
+      auto host = std::make_unique<ReplayHost>(ReplayHost::Config{
+          &report_.recording, device.context(),
+          [this](ActorIndex from, ActorIndex to, const actors::Message& message) {
+            note_sent(from, to, message);
+          }});
       host_ = host.get();
       return host;
     };
@@ -185,8 +192,20 @@ class Replay {
       stopped_message_ = message;
       return false;
     }
-    if (!options_.dump.empty() && report_.stopped_before.empty()) inputs_.add(delivered, message);
+    if (keeps()) inputs_.add(delivered.key, to_string(delivered), message);
     return true;
+  }
+
+  [[nodiscard]] bool keeps() const {
+    return !options_.dump.empty() && report_.stopped_before.empty();
+  }
+
+  void note_sent(ActorIndex from, ActorIndex to, const actors::Message& message) {
+    if (from != target_ || !keeps() || std::holds_alternative<actors::Credit>(message.body)) return;
+    const trace::MessageHead head{message.key, static_cast<std::uint32_t>(message.body.index())};
+    outputs_.add(message.key,
+                 fmt::format("{} to {}", trace::to_string(head), report_.recording.name(to)),
+                 message);
   }
 
   Status dump() {
@@ -196,6 +215,7 @@ class Replay {
       if (tensor.has_storage()) message.emplace_back(field, tensor);
     SLUICE_TRY(write("message.safetensors", message));
     SLUICE_TRY(write("inputs.safetensors", inputs_.tensors()));
+    SLUICE_TRY(write("outputs.safetensors", outputs_.tensors()));
     std::vector<std::pair<std::string, Tensor>> parameters;
     if (const model::ParameterSet* set = cluster_->parameters_of(target_)) {
       for (const model::Parameter& p : set->all()) {
@@ -203,13 +223,35 @@ class Replay {
         if (p.gradient.has_storage()) parameters.emplace_back("gradient." + p.name, p.gradient);
       }
     }
-    return write("parameters.safetensors", parameters);
+    SLUICE_TRY(write("parameters.safetensors", parameters));
+    return write_summary();
+  }
+
+  // What the files hold, for people and scripts.
+  Status write_summary() {
+    const std::filesystem::path path = options_.dump / "dump.json";
+    report_.dumped.push_back(path.string());
+    const nlohmann::ordered_json summary = {{"recording", options_.directory.string()},
+                                            {"kernels", report_.kernel_set},
+                                            {"actor", options_.actor},
+                                            {"stopped_before", report_.stopped_before},
+                                            {"received_in_this_step", inputs_.messages()},
+                                            {"sent_in_this_step", outputs_.messages()},
+                                            {"files", files_}};
+    return store::write_text(path, summary.dump(1) + "\n");
   }
 
   Status write(const char* name, const std::vector<std::pair<std::string, Tensor>>& tensors) {
     if (tensors.empty()) return {};
     const std::filesystem::path path = options_.dump / name;
     report_.dumped.push_back(path.string());
+    nlohmann::ordered_json& contents = files_[name];
+    for (const auto& [label, tensor] : tensors) {
+      std::vector<std::int64_t> shape;
+      for (int axis = 0; axis < tensor.shape().rank(); ++axis)
+        shape.push_back(tensor.shape()[axis]);
+      contents[label] = {{"dtype", name_of(tensor.dtype())}, {"shape", shape}};
+    }
     return store::write_safetensors(path, tensors);
   }
 
@@ -218,7 +260,8 @@ class Replay {
   ActorIndex target_ = graph::kNoActor;
   std::optional<trace::MessagePattern> until_;
   actors::Message stopped_message_;
-  Inputs inputs_;
+  StepMessages inputs_, outputs_;
+  nlohmann::ordered_json files_ = nlohmann::ordered_json::object();
   std::int64_t steps_ = 0;
   std::unique_ptr<Cluster> cluster_;
   ReplayHost* host_ = nullptr;  // cluster_ owns it

@@ -50,6 +50,7 @@ struct ReplayHost::State {
    public:
     Gate(State& state, ActorIndex self) : state_(state), self_(self) {}
     void send(ActorIndex to, Message message) override {
+      if (state_.config.on_sent) state_.config.on_sent(self_, to, message);
       state_.made[self_].push_back({to, std::move(message)});
     }
     void submit(actors::Task task) override {
@@ -68,7 +69,7 @@ struct ReplayHost::State {
     std::unique_ptr<Gate> gate;
   };
 
-  explicit State(Config c) : config(c), seats(c.recording->actors.size()) {}
+  explicit State(Config c) : config(std::move(c)), seats(config.recording->actors.size()) {}
 
   [[nodiscard]] Seat* running(ActorIndex index) {
     if (index < 0 || index >= static_cast<ActorIndex>(seats.size())) return nullptr;

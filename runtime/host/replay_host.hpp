@@ -26,6 +26,8 @@ class ReplayHost final : public Host {
   struct Config {
     const trace::Recording* recording = nullptr;  ///< outlives the host
     kernels::ComputeContext compute;              ///< given to task bodies
+    /// Told of what an actor that runs sends, credits too; may be empty.
+    std::function<void(ActorIndex from, ActorIndex to, const actors::Message& message)> on_sent{};
   };
   explicit ReplayHost(Config config);
   ~ReplayHost() override;

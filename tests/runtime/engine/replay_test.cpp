@@ -5,6 +5,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
 #include "runtime/store/safetensors.hpp"
 #include "runtime/trace/compare.hpp"
 #include "tests/runtime/engine/recording_support.hpp"
@@ -127,7 +131,7 @@ TEST_F(ReplayTest, StopsBeforeAMessageAndWritesWhatIsThere) {
   EXPECT_THAT(report->stopped_before,
               HasSubstr("combine of step 2, micro-batch 1, layer 3 from experts 1."));
   EXPECT_EQ(report->progress.steps, 2);
-  EXPECT_EQ(report->dumped.size(), 3U);
+  EXPECT_EQ(report->dumped.size(), 5U);
 
   const auto message = store::SafetensorsFile::open(folder_ / "dump/message.safetensors");
   ASSERT_TRUE(message) << message.error().message;
@@ -142,6 +146,19 @@ TEST_F(ReplayTest, StopsBeforeAMessageAndWritesWhatIsThere) {
   ASSERT_TRUE(inputs);
   EXPECT_TRUE(inputs->contains("activation of step 2, micro-batch 1, layer 3 from stage 0: rows"));
   EXPECT_FALSE(inputs->contains("activation of step 1, micro-batch 1, layer 3 from stage 0: rows"));
+
+  const auto outputs = store::SafetensorsFile::open(folder_ / "dump/outputs.safetensors");
+  ASSERT_TRUE(outputs);
+  EXPECT_TRUE(std::any_of(outputs->tensors().begin(), outputs->tensors().end(), [](const auto& e) {
+    return e.name.starts_with("dispatch of step 2, micro-batch 1, layer 3 to channel stage 1 ->");
+  }));
+  std::ifstream text(folder_ / "dump/dump.json");
+  const auto summary = nlohmann::json::parse(text);
+  EXPECT_EQ(summary["actor"], "stage 1");
+  EXPECT_EQ(summary["stopped_before"], report->stopped_before);
+  EXPECT_EQ(summary["files"]["message.safetensors"]["sums.rows"]["dtype"], "F32");
+  EXPECT_GT(summary["received_in_this_step"].size(), 2U);
+  EXPECT_GT(summary["sent_in_this_step"].size(), 2U);
 
   // Where it is asked to go on, it does so to the end.
   ReplayOptions options;
