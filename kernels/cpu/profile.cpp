@@ -10,6 +10,15 @@ void Profile::add(const char* name, double seconds, double operations) {
   entry.operations += operations;
 }
 
+void Profile::add(const Profile& other) {
+  for (const auto& [name, theirs] : other.entries_) {
+    Entry& entry = entries_[name];
+    entry.seconds += theirs.seconds;
+    entry.calls += theirs.calls;
+    entry.operations += theirs.operations;
+  }
+}
+
 ProfileScope::ProfileScope(const ComputeContext& context, const char* name, double operations)
     : profile_(context.profile), name_(name), operations_(operations) {
   if (profile_ != nullptr) start_ = std::chrono::steady_clock::now();

@@ -19,6 +19,7 @@ class Profile {
     double operations = 0;  ///< floating-point operations, 0 where they do not tell anything
   };
   void add(const char* name, double seconds, double operations);
+  void add(const Profile& other);
   void clear() { entries_.clear(); }
   [[nodiscard]] const std::map<std::string, Entry>& entries() const { return entries_; }
 

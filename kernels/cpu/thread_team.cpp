@@ -28,21 +28,35 @@ std::uint32_t wait_change(const std::atomic<std::uint32_t>& word, std::uint32_t 
 
 }  // namespace
 
+// Helpers come in by a gate, which the caller shuts when it finds nothing left to do: it waits for
+// those inside, not for one that the system has not woken yet.
 struct ThreadTeam::State {
-  const std::function<void(int)>* body = nullptr;
-  bool stopping = false;
+  static constexpr std::uint32_t kShut = 1u << 31;
+
+  const std::function<void(int)>* body = nullptr;  // while the gate is open or helpers are inside
+  std::atomic<bool> stopping{false};
   alignas(64) std::atomic<std::uint32_t> generation{0};
-  alignas(64) std::atomic<std::uint32_t> done{0};
+  alignas(64) std::atomic<std::uint32_t> gate{kShut};  // kShut, and how many are inside
   std::vector<std::thread> helpers;
+
+  bool enter() {
+    std::uint32_t now = gate.load(std::memory_order_relaxed);
+    while ((now & kShut) == 0) {
+      if (gate.compare_exchange_weak(now, now + 1, std::memory_order_acquire,
+                                     std::memory_order_relaxed))
+        return true;
+    }
+    return false;
+  }
 
   void help(int thread) {
     std::uint32_t seen = 0;
     for (;;) {
       seen = wait_change(generation, seen);
-      if (stopping) return;
+      if (stopping.load(std::memory_order_relaxed)) return;
+      if (!enter()) continue;
       (*body)(thread);
-      done.fetch_add(1, std::memory_order_release);
-      done.notify_one();
+      if (gate.fetch_sub(1, std::memory_order_release) == kShut + 1) gate.notify_one();
     }
   }
 };
@@ -55,7 +69,7 @@ ThreadTeam::ThreadTeam(int threads) : state_(std::make_unique<State>()) {
 }
 
 ThreadTeam::~ThreadTeam() {
-  state_->stopping = true;
+  state_->stopping.store(true, std::memory_order_relaxed);
   state_->generation.fetch_add(1, std::memory_order_release);
   state_->generation.notify_all();
   for (std::thread& helper : state_->helpers) helper.join();
@@ -64,15 +78,15 @@ ThreadTeam::~ThreadTeam() {
 int ThreadTeam::threads() const { return static_cast<int>(state_->helpers.size()) + 1; }
 
 void ThreadTeam::run(const std::function<void(int)>& body) {
-  const auto others = static_cast<std::uint32_t>(state_->helpers.size());
-  if (others == 0) return body(0);
+  if (state_->helpers.empty()) return body(0);
   state_->body = &body;
-  state_->done.store(0, std::memory_order_relaxed);
+  state_->gate.store(0, std::memory_order_release);
   state_->generation.fetch_add(1, std::memory_order_release);
   state_->generation.notify_all();
   body(0);
-  std::uint32_t done = state_->done.load(std::memory_order_acquire);
-  while (done != others) done = wait_change(state_->done, done);
+  std::uint32_t inside =
+      state_->gate.fetch_or(State::kShut, std::memory_order_acquire) | State::kShut;
+  while (inside != State::kShut) inside = wait_change(state_->gate, inside);
 }
 
 void ThreadTeam::parallel_for(std::int64_t count, std::int64_t grain,

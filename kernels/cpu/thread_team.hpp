@@ -18,8 +18,10 @@ class ThreadTeam {
 
   [[nodiscard]] int threads() const;
 
-  /// Calls body(thread) for thread = 0 .. threads()-1, the caller being thread 0, and returns when
-  /// all have.
+  /// Calls body(0) on the caller and body(thread), thread = 1 .. threads()-1, on those of the
+  /// others that are awake before body(0) is over; returns when all these have. So a body takes its
+  /// work from what is shared (WorkShares) until nothing is left: a core that another program has
+  /// is not waited for.
   void run(const std::function<void(int)>& body);
 
   /// Calls body(first, last) on pieces of [0, count) of at least `grain` items, handed out as

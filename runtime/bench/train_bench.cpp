@@ -54,9 +54,10 @@ double operations_of(const graph::ModelSummary& summary, std::int64_t tokens) {
 }
 
 void read_profile(engine::Cluster& cluster, std::int64_t steps, TrainBenchReport& report) {
-  const double n = static_cast<double>(steps);
+  const double n = static_cast<double>(steps) * cluster.device().ranks();
   double measured = 0;
-  for (const auto& [name, entry] : cluster.device().profile()->entries()) {
+  const kernels::Profile profile = cluster.device().profile();
+  for (const auto& [name, entry] : profile.entries()) {
     report.kernels.push_back({name, entry.seconds / n, static_cast<double>(entry.calls) / n,
                               entry.seconds > 0 ? entry.operations / entry.seconds * 1e-9 : 0});
     measured += entry.seconds / n;
@@ -127,7 +128,7 @@ Result<TrainBenchReport> run_train_bench(const config::Config& config,
   TrainBenchReport report;
   report.recipe = config.precision.recipe;
   report.isa = engine::kernel_set(cluster_options.device, cluster_options.recipe);
-  report.threads = cluster_options.device.threads;
+  report.threads = cluster_options.device.threads * cluster_options.device.ranks;
   report.cpu = kernels::cpu_description();
   std::unique_ptr<RecordMeter> meter;
   if (!options.record.empty()) {
@@ -170,7 +171,8 @@ Result<TrainBenchReport> run_train_bench(const config::Config& config,
       model::summarize(model, cluster_options.recipe, config.train.sequence_length), tokens);
   const DType operands =
       cluster_options.recipe == model::Recipe::kBf16 ? DType::kBF16 : DType::kF32;
-  report.peak_gflops = kernels::measure_peak_gflops(cluster->device().context(), operands, 0.2);
+  report.peak_gflops = kernels::measure_peak_gflops(cluster->device().context(), operands, 0.2) *
+                       cluster->device().ranks();
   if (report.peak_gflops > 0)
     report.share_of_peak = report.operations / report.step_s * 1e-9 / report.peak_gflops;
   return report;

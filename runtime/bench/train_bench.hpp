@@ -27,7 +27,7 @@ struct TrainBenchReport {
   std::int64_t parameters = 0;
   std::string recipe, isa;  ///< isa names BF16 products too, where the recipe uses them
   std::string cpu;
-  int threads = 0;
+  int threads = 0;         ///< of all compute lanes
   double operations = 0;   ///< of one step's matrix products and attention, forward and backward
   double peak_gflops = 0;  ///< multiply-adds in registers on the same threads, measured in this run
   double share_of_peak = 0;
@@ -36,12 +36,12 @@ struct TrainBenchReport {
   std::int64_t new_blocks = 0;  ///< tensor memory taken from the system after the second step
   struct Kernel {
     std::string name;
-    double seconds = 0;  ///< a step
-    double calls = 0;    ///< a step
+    double seconds = 0;  ///< a step and lane
+    double calls = 0;    ///< likewise
     double gflops = 0;
   };
   std::vector<Kernel> kernels;   ///< slowest first
-  double waiting_s = 0;          ///< of the compute lane, a step: no task to run
+  double waiting_s = 0;          ///< of a compute lane, a step: no task to run
   double outside_kernels_s = 0;  ///< of tasks, a step: not inside a measured kernel
   struct Recording {
     double step_s = 0;        ///< median over the steps that were recorded

@@ -85,7 +85,7 @@ void add_report(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, Co
       ->add_option("--step", arguments->step,
                    "training step of the chain, the page's picture and --svg; default: the slowest "
                    "but for the first two")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 30));
   command->add_flag("--json", arguments->json, "as JSON");
   command->callback([arguments, &run] { run = [arguments] { return report_trace(*arguments); }; });
 }

@@ -20,9 +20,12 @@ std::string layout_text(const graph::PlanOptions& plan) {
 
 std::vector<std::string> assumptions_of(const RecordedPrediction& view) {
   std::vector<std::string> out{
-      view.recording.ranks_share_lanes
-          ? "all ranks in one process, on the lanes of one device, as recorded"
-          : "a lane for each rank, as recorded",
+      fmt::format("{}, {}",
+                  view.ranks_share_lanes ? "all ranks of the process on the lanes of one device"
+                                         : "a lane for each rank",
+                  view.ranks_share_lanes == view.recording.ranks_share_lanes
+                      ? "as recorded"
+                      : "unlike the recording: tasks are taken to be as fast there"),
       "a task takes what it took in the recording, by name, kind of layer and first of a step; in "
       "proportion to tokens, experts and parameters"};
   if (!view.prediction.estimated.empty()) {
@@ -52,6 +55,7 @@ Result<RecordedPrediction> predict_from_recording(const config::Config& config,
   out.recorded_step_s = times.step_s();
   out.recorded_plan = times.options().plan;
   out.plan = target.plan;
+  out.ranks_share_lanes = target.device.ranks == 1;
   SLUICE_ASSIGN(const auto own, times.predict(times.options()));
   out.recorded_predicted_s = own.step_s;
   SLUICE_ASSIGN(out.prediction, times.predict(target));

@@ -15,6 +15,7 @@ struct RecordedPrediction {
   double recorded_step_s = 0;       ///< median
   double recorded_predicted_s = 0;  ///< the same run, by its own times
   graph::PlanOptions recorded_plan, plan;
+  bool ranks_share_lanes = true;  ///< in the prediction
   engine::RecordedTimes::Prediction prediction;
 
   [[nodiscard]] double tokens_per_s() const;

@@ -171,6 +171,7 @@ struct DataSection {
 
 struct DeviceSection {
   std::int64_t threads = 0;
+  bool ranks_share_lanes = true;
   std::string isa = "auto";
   std::string bf16_dot = "auto";
   std::int64_t memory_bytes_max = 0;
@@ -179,7 +180,10 @@ struct DeviceSection {
   void visit_fields(V&& visit) {
     visit(field("threads", threads)
               .range(0, 1024)
-              .doc("threads that compute; 0: all of the machine"));
+              .doc("threads of a compute lane; 0: all of the machine, shared out to the lanes"));
+    visit(field("ranks_share_lanes", ranks_share_lanes)
+              .doc("all ranks of a process compute on one lane; false: each on one of its own, as "
+                   "on devices of their own"));
     visit(field("isa", isa)
               .one_of({"auto", "reference", "avx2", "avx512"})
               .doc("kernel set; in fp32 all give the same bits"));

@@ -7,9 +7,9 @@
 #include <mutex>
 #include <set>
 #include <thread>
+#include <vector>
 
 #include "kernels/base/check.hpp"
-#include "kernels/cpu/profile.hpp"
 
 namespace sluice::device {
 namespace {
@@ -112,52 +112,85 @@ class LaneThread {
   std::thread thread_;  // last: it uses all of the above
 };
 
-}  // namespace
-
-struct CpuDevice::State {
-  explicit State(const Config& config)
+// A rank's lanes.
+class RankLanes final : public Device {
+ public:
+  RankLanes(const CpuDevice::Config& config, PoolAllocator& allocator)
       : team(config.threads),
         compute_context{config.isa, config.bf16, &team, &allocator,
                         config.profile ? &profile : nullptr},
-        storage_context{config.isa, config.bf16, &storage_team, &allocator, nullptr},
-        has_profile(config.profile) {}
+        storage_context{config.isa, config.bf16, &storage_team, &allocator, nullptr} {}
 
-  PoolAllocator allocator;
+  void submit(actors::Task task, std::function<void()> done) override {
+    SLUICE_CHECK(task.body != nullptr, "task {} has no body", task.name);
+    lane(task.lane).submit(std::move(task), std::move(done));
+  }
+  LaneThread& lane(actors::Lane which) {
+    return which == actors::Lane::kStorage ? storage : compute;
+  }
+
   kernels::Profile profile;
   kernels::ThreadTeam team;
   kernels::ThreadTeam storage_team{1};
   kernels::ComputeContext compute_context;
   kernels::ComputeContext storage_context;
-  bool has_profile;
   LaneThread compute{compute_context};
   LaneThread storage{storage_context};
 };
 
-CpuDevice::CpuDevice(const Config& config) : state_(std::make_unique<State>(config)) {}
+}  // namespace
+
+struct CpuDevice::State {
+  PoolAllocator allocator;
+  std::vector<std::unique_ptr<RankLanes>> ranks;  // after the allocator that their tasks use
+};
+
+CpuDevice::CpuDevice(const Config& config) : state_(std::make_unique<State>()) {
+  SLUICE_CHECK(config.ranks >= 1);
+  for (int rank = 0; rank < config.ranks; ++rank)
+    state_->ranks.push_back(std::make_unique<RankLanes>(config, state_->allocator));
+}
 CpuDevice::~CpuDevice() = default;
 
 void CpuDevice::submit(actors::Task task, std::function<void()> done) {
-  SLUICE_CHECK(task.body != nullptr, "task {} has no body", task.name);
-  LaneThread& lane = task.lane == actors::Lane::kStorage ? state_->storage : state_->compute;
-  lane.submit(std::move(task), std::move(done));
+  state_->ranks[0]->submit(std::move(task), std::move(done));
 }
 
+Device& CpuDevice::of_rank(std::int32_t rank) {
+  SLUICE_CHECK(rank >= 0 && (ranks() == 1 || rank < ranks()), "no lanes for rank {}", rank);
+  return *state_->ranks[ranks() == 1 ? 0 : static_cast<std::size_t>(rank)];
+}
+
+int CpuDevice::ranks() const { return static_cast<int>(state_->ranks.size()); }
+
 PoolAllocator& CpuDevice::allocator() { return state_->allocator; }
-const kernels::ComputeContext& CpuDevice::context() const { return state_->compute_context; }
+const kernels::ComputeContext& CpuDevice::context() const {
+  return state_->ranks[0]->compute_context;
+}
 
 CpuDevice::LaneStatistics CpuDevice::statistics(actors::Lane lane) const {
-  return lane == actors::Lane::kStorage ? state_->storage.statistics()
-                                        : state_->compute.statistics();
+  LaneStatistics sum;
+  for (const auto& rank : state_->ranks) {
+    const LaneStatistics one = rank->lane(lane).statistics();
+    sum.tasks += one.tasks;
+    sum.busy_seconds += one.busy_seconds;
+    sum.idle_seconds += one.idle_seconds;
+  }
+  return sum;
 }
 
 void CpuDevice::reset_statistics() {
-  state_->compute.reset_statistics();
-  state_->storage.reset_statistics();
-  state_->profile.clear();
+  for (const auto& rank : state_->ranks) {
+    rank->compute.reset_statistics();
+    rank->storage.reset_statistics();
+    rank->profile.clear();
+  }
 }
 
-const kernels::Profile* CpuDevice::profile() const {
-  return state_->has_profile ? &state_->profile : nullptr;
+kernels::Profile CpuDevice::profile() const {
+  kernels::Profile sum;
+  for (const auto& rank : state_->ranks) sum.add(rank->profile);
+  return sum;
 }
 
 }  // namespace sluice::device

@@ -55,7 +55,7 @@ Status check_memory(const graph::Plan& plan, const ClusterOptions& options) {
 std::unique_ptr<host::Host> live_host(device::CpuDevice& device, host::Observer* observer) {
   host::CafHost::Config config;
   config.observer = observer;
-  config.device = [&device](std::int32_t) { return &device; };
+  config.device = [&device](std::int32_t rank) { return &device.of_rank(rank); };
   return std::make_unique<host::CafHost>(std::move(config));
 }
 

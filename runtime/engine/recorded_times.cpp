@@ -142,6 +142,12 @@ Result<RecordedTimes> RecordedTimes::read(const std::filesystem::path& directory
   out.recording_ = timeline.recording;
   SLUICE_ASSIGN(out.options_, cluster_options(out.recording_, {}));
   out.options_.use = model::ParameterUse::kShapes;
+  if (out.recording_.ranks_share_lanes) {
+    out.options_.device.ranks = 1;
+  } else {  // as every recording of SimHost's, whatever its config says
+    out.options_.device.ranks =
+        out.options_.plan.pipeline_parallel_size * out.options_.plan.expert_parallel_size;
+  }
   std::vector<const trace::StepSpan*> whole;
   for (const trace::StepSpan& step : timeline.steps) {
     if (step.start.mode == actors::StepMode::kTrain && step.ended_ns != trace::kNone)
@@ -256,7 +262,7 @@ Result<RecordedTimes::Prediction> RecordedTimes::predict(ClusterOptions target) 
   SLUICE_TRY(check(target));
   const auto tasks = std::make_shared<Model>(*this, target);  // SimHost copies what it is given
   host::SimHost::Config times;
-  times.ranks_share_lanes = recording_.ranks_share_lanes;
+  times.ranks_share_lanes = target.device.ranks == 1;
   times.task_model = [tasks](const actors::Task& task, std::int32_t rank) {
     return (*tasks)(task, rank);
   };

@@ -26,6 +26,7 @@ trace::Recording describe_run(const config::Config& config, const model::ModelCo
         kernel_set(*device, out.recipe == "bf16" ? model::Recipe::kBf16 : model::Recipe::kFp32);
   }
   out.cpu = kernels::cpu_description();
+  out.ranks_share_lanes = config.device.ranks_share_lanes;
   out.seed = config.train.seed;
   out.evaluate_every = supervisor.evaluate_every;
   out.evaluate_micro_batches = supervisor.evaluate_micro_batches;

@@ -11,7 +11,12 @@ namespace sluice::engine {
 Result<device::CpuDevice::Config> device_config(const config::Config& config) {
   device::CpuDevice::Config out;
   const auto all = static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
-  out.threads = config.device.threads == 0 ? all : static_cast<int>(config.device.threads);
+  if (!config.device.ranks_share_lanes) {
+    out.ranks = static_cast<int>(config.topology.pipeline_parallel_size *
+                                 config.topology.expert_parallel_size);
+  }
+  out.threads = config.device.threads == 0 ? std::max(1, all / out.ranks)
+                                           : static_cast<int>(config.device.threads);
   out.isa = config.device.isa == "auto" ? kernels::best_isa()
                                         : kernels::isa_from_name(config.device.isa).value();
   const auto available = kernels::available_isas();

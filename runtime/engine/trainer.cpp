@@ -164,7 +164,7 @@ class Run {
     observers_.set(&meter_, options_.record.empty() ? nullptr : &recorder_);
     options.observer = &observers_;
     SLUICE_ASSIGN(cluster_, Cluster::create(options));
-    meter_.set_plan(cluster_->plan());
+    meter_.set_plan(cluster_->plan(), cluster_->device().ranks() == 1);
     for (const graph::RankMemory& memory : cluster_->plan().memory)
       facts_.predicted_bytes += memory.total();
     outcome_.predicted_bytes = facts_.predicted_bytes;

@@ -25,8 +25,7 @@ class Writer {
 
   Status go() {
     piece_ = fmt::format(
-        "{{\"displayTimeUnit\":\"ms\",\"otherData\":{{\"recorded\":{},"
-        "\"kernels\":{},\"version\":{}}},\"traceEvents\":[",
+        "{{\"metadata\":{{\"recorded\":{},\"kernels\":{},\"version\":{}}},\"traceEvents\":[",
         json_text(timeline_.recording.started), json_text(timeline_.recording.kernel_set),
         json_text(timeline_.recording.program));
     name_tracks();

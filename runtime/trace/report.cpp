@@ -108,6 +108,10 @@ class Maker {
       use.bubble_ns = report_.span_ns - use.busy_ns - use.exposed_ns;
       report_.lanes.push_back(use);
     }
+    std::ranges::sort(report_.lanes, {}, [this](const LaneUse& use) {
+      const Timeline::Lane& lane = at(timeline_.lanes, use.lane);
+      return std::pair(lane.rank, lane.kind);
+    });
   }
 
   void use_actors() {

@@ -62,5 +62,33 @@ TEST(ThreadTeam, ParallelForCoversTheRangeOnceInPiecesOfTheGrain) {
   }
 }
 
+// Loops that are over before a helper wakes: it comes in time or not at all.
+TEST(ThreadTeam, NobodyComesInOnceALoopIsOver) {
+  ThreadTeam team(3);
+  std::atomic<std::int64_t> sum{0}, late{0};
+  constexpr int kLoops = 20000;
+  for (int loop = 0; loop < kLoops; ++loop) {
+    std::atomic<bool> is_over{false};
+    WorkShares shares(3, 3);
+    team.run([&](int thread) {
+      if (is_over.load()) late.fetch_add(1);
+      while (shares.take(thread) >= 0) sum.fetch_add(1);
+    });
+    is_over.store(true);
+  }
+  EXPECT_EQ(sum.load(), 3 * kLoops);
+  EXPECT_EQ(late.load(), 0);
+}
+
+TEST(ThreadTeam, OthersHelpWhereThereIsWorkForLonger) {
+  ThreadTeam team(2);
+  std::atomic<int> helped{0};
+  team.run([&](int thread) {
+    if (thread == 1) helped.fetch_add(1);
+    while (helped.load() == 0) std::this_thread::yield();
+  });
+  EXPECT_EQ(helped.load(), 1);
+}
+
 }  // namespace
 }  // namespace sluice::kernels

@@ -136,6 +136,7 @@ TEST(Config, SetTakesTomlOrBareWords) {
 void change(const Field<std::int64_t>& f) {
   f.value = static_cast<std::int64_t>(std::max(f.minimum, 2.0));
 }
+void change(const Field<bool>& f) { f.value = !f.value; }
 void change(const Field<double>& f) {
   f.value = std::nextafter(std::min(std::max(f.minimum, 0.1), f.maximum), 0.0);
 }

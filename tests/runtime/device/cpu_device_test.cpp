@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <barrier>
 #include <chrono>
 #include <latch>
 #include <mutex>
@@ -85,7 +86,7 @@ TEST(CpuDevice, BodiesGetTheTeamAndThePool) {
   done.wait();
   EXPECT_EQ(sum, 1000);
   EXPECT_EQ(device.allocator().statistics().blocks, 1);
-  EXPECT_EQ(device.profile()->entries().at("count").calls, 1);
+  EXPECT_EQ(device.profile().entries().at("count").calls, 1);
 }
 
 TEST(CpuDevice, TheStorageLaneRunsBesideTheComputeLane) {
@@ -115,6 +116,21 @@ TEST(CpuDevice, BusyAndIdleTimeAddUp) {
   EXPECT_GE(statistics.busy_seconds, 0.03);
   EXPECT_GE(statistics.idle_seconds, 0.02);
   EXPECT_LE(statistics.busy_seconds + statistics.idle_seconds, whole.count());
+}
+
+// Each task waits for the other, so neither would end on a lane that both share.
+TEST(CpuDevice, EveryRankHasLanesOfItsOwn) {
+  CpuDevice device({.ranks = 2});
+  std::barrier both(2);
+  std::latch done(2);
+  const auto meet = [&both](const kernels::ComputeContext&) { both.arrive_and_wait(); };
+  for (std::int32_t rank = 0; rank < 2; ++rank)
+    device.of_rank(rank).submit({.name = "meet", .body = meet}, [&done] { done.count_down(); });
+  done.wait();
+  EXPECT_EQ(device.statistics(actors::Lane::kCompute).tasks, 2);
+  EXPECT_NE(&device.of_rank(0), &device.of_rank(1));
+  CpuDevice shared({});
+  EXPECT_EQ(&shared.of_rank(0), &shared.of_rank(7));
 }
 
 }  // namespace

@@ -140,6 +140,14 @@ TEST_P(EverySchedule, GivesTheBitsOfOneStageLive) {
   }
 }
 
+TEST_P(EverySchedule, GivesTheBitsOfOneStageWhereEveryRankHasLanesOfItsOwn) {
+  ClusterOptions options = this->options();
+  options.plan.expert_parallel_size = 2;
+  options.plan.run_ahead = 1;
+  options.device.ranks = GetParam().ranks * 2;
+  expect_same(options, shards(), "lanes for each rank");
+}
+
 TEST_P(EverySchedule, GivesTheBitsOfOneStageInAnyOrderOfEvents) {
   for (std::uint64_t seed = 0; seed < 12; ++seed) {
     ClusterOptions options = this->options();

@@ -14,12 +14,17 @@ constexpr actors::ActorIndex kLeft = 0, kRight = 1, kChannel = 2;
 
 class OverlapMeterTest : public testing::Test {
  protected:
-  OverlapMeterTest() {
+  OverlapMeterTest() { start(true); }
+  void start(bool ranks_share_lanes) {
     graph::Plan plan;
+    plan.options.pipeline_parallel_size = 2;
     plan.actors.resize(3);
+    plan.actors[kRight].rank = 1;
     plan.channels.resize(1);
     plan.channels[0].actor = kChannel;
-    meter_.set_plan(plan);
+    plan.channels[0].from = kLeft;
+    plan.channels[0].to = kRight;
+    meter_.set_plan(plan, ranks_share_lanes);
   }
   // Handed to the channel at `sent`, passed on and delivered at `arrived`.
   void send(std::int64_t now_ns) {
@@ -38,6 +43,12 @@ class OverlapMeterTest : public testing::Test {
     credit.body = actors::Credit{1};
     meter_.on_send(kRight, kChannel, credit, now_ns);
     meter_.on_delivery(kChannel, credit, now_ns + 1);
+  }
+  void begin(actors::ActorIndex actor, std::int64_t now_ns) {
+    meter_.on_start(actor, actors::Task{}, now_ns);
+  }
+  void end(actors::ActorIndex actor, std::int64_t now_ns) {
+    meter_.on_task(actor, actors::Task{}, {now_ns, now_ns, now_ns});
   }
   void run(std::int64_t from_ns, std::int64_t to_ns, actors::Lane lane = actors::Lane::kCompute) {
     actors::Task task;
@@ -63,6 +74,20 @@ TEST_F(OverlapMeterTest, BooksIdleAndHiddenTime) {
   const OverlapMeter::Shares then = meter_.take();
   EXPECT_DOUBLE_EQ(then.bubble, 0);
   EXPECT_DOUBLE_EQ(then.hidden, 1);
+}
+
+// With a lane for each rank only the receiver's hides what comes to it.
+TEST_F(OverlapMeterTest, TheReceiversLaneHides) {
+  start(false);
+  begin(kLeft, 0);
+  send(10);
+  begin(kRight, 20);
+  end(kRight, 50);
+  deliver(60);  // on its way for 50, of which the right lane worked for 30
+  end(kLeft, 80);
+  const OverlapMeter::Shares shares = meter_.take();
+  EXPECT_DOUBLE_EQ(shares.hidden, 30.0 / 50.0);
+  EXPECT_DOUBLE_EQ(shares.bubble, 50.0 / 160.0);  // 0 and 50 of 80 each
 }
 
 TEST_F(OverlapMeterTest, NothingOnItsWayIsNothingExposed) {
