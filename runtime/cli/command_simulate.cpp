@@ -11,6 +11,7 @@
 #include "runtime/cli/simulate_view.hpp"
 #include "runtime/config/hardware_file.hpp"
 #include "runtime/config/job.hpp"
+#include "runtime/engine/run_recording.hpp"
 #include "runtime/engine/settings.hpp"
 
 namespace sluice {
@@ -24,6 +25,7 @@ struct Arguments {
   std::optional<double> expert_load;
   std::string rows;
   std::string executor = "program";
+  std::string record;
   bool what_if = false;
   bool json = false;
 };
@@ -58,14 +60,35 @@ Result<int> print(const std::string& text) {
   return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
 }
 
+// Nothing where no --record is given.
+std::optional<engine::RecordTo> record_to(const Arguments& arguments, const config::Config& config,
+                                          const model::ModelConfig& model, std::string device) {
+  if (arguments.record.empty()) return std::nullopt;
+  engine::RecordTo out{arguments.record, engine::describe_run(config, model, {})};
+  if (!device.empty()) {
+    out.about.cpu = device;
+    out.about.kernel_set = std::move(device);
+  }
+  return out;
+}
+
+Result<int> print_result(const Arguments& arguments, const std::string& text,
+                         const std::string& json) {
+  if (arguments.json) return print(json);
+  if (arguments.record.empty()) return print(text);
+  return print(
+      text + fmt::format("recorded; look at it with: sluice trace report {}\n", arguments.record));
+}
+
 Result<int> simulate(const Arguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   SLUICE_ASSIGN(const model::ModelConfig model, config::load_model(config));
   SLUICE_TRY(config::check_model(config, model));
   if (!arguments.trace.empty()) {
     SLUICE_ASSIGN(const RecordedPrediction recorded,
-                  predict_from_recording(config, model, arguments.trace));
-    return print(arguments.json ? prediction_json(recorded) : prediction_text(recorded));
+                  predict_from_recording(config, model, arguments.trace,
+                                         record_to(arguments, config, model, {})));
+    return print_result(arguments, prediction_text(recorded), prediction_json(recorded));
   }
   if (arguments.hardware.empty()) {
     return invalid_input(
@@ -82,12 +105,13 @@ Result<int> simulate(const Arguments& arguments) {
   SLUICE_ASSIGN(view.rank,
                 parse_rows(arguments.rows, static_cast<std::int32_t>(view.step.ranks.size())));
   if (arguments.what_if) SLUICE_TRY(add_what_ifs(view));
-  if (arguments.executor == "actors") {
+  if (arguments.executor == "actors" || !arguments.record.empty()) {
     SLUICE_ASSIGN(const engine::ClusterOptions options, engine::virtual_options(config, model));
     SLUICE_ASSIGN(view.actors,
-                  engine::run_on_hardware(options, view.job, view.hardware, view.step));
+                  engine::run_on_hardware(options, view.job, view.hardware, view.step,
+                                          record_to(arguments, config, model, view.hardware.name)));
   }
-  return print(arguments.json ? simulation_json(view) : simulation_text(view));
+  return print_result(arguments, simulation_text(view), simulation_json(view));
 }
 
 }  // namespace
@@ -118,6 +142,8 @@ void add_simulate(CLI::App& app, CommandRun& run) {
           "program: timing of the schedule's programs; actors: also the step by its actors")
       ->check(CLI::IsMember({"program", "actors"}))
       ->capture_default_str();
+  command->add_option("--record", arguments->record,
+                      "record the step of the actors to this folder, for sluice trace");
   command->add_flag("--what-if", arguments->what_if,
                     "also the step on hardware that one would wish for");
   command->add_flag("--json", arguments->json, "as JSON, in seconds and bytes");

@@ -44,7 +44,8 @@ double RecordedPrediction::tokens_per_s() const {
 
 Result<RecordedPrediction> predict_from_recording(const config::Config& config,
                                                   const model::ModelConfig& model,
-                                                  const std::string& folder) {
+                                                  const std::string& folder,
+                                                  const std::optional<engine::RecordTo>& record) {
   SLUICE_ASSIGN(const engine::RecordedTimes times, engine::RecordedTimes::read(folder));
   SLUICE_ASSIGN(engine::ClusterOptions target, engine::cluster_options(config, model));
   target.use = model::ParameterUse::kShapes;
@@ -58,7 +59,7 @@ Result<RecordedPrediction> predict_from_recording(const config::Config& config,
   out.ranks_share_lanes = target.device.ranks == 1;
   SLUICE_ASSIGN(const auto own, times.predict(times.options()));
   out.recorded_predicted_s = own.step_s;
-  SLUICE_ASSIGN(out.prediction, times.predict(target));
+  SLUICE_ASSIGN(out.prediction, times.predict(target, record));
   return out;
 }
 

@@ -23,9 +23,9 @@ struct RecordedPrediction {
   [[nodiscard]] double own_error() const { return recorded_predicted_s / recorded_step_s - 1; }
 };
 
-[[nodiscard]] Result<RecordedPrediction> predict_from_recording(const config::Config& config,
-                                                                const model::ModelConfig& model,
-                                                                const std::string& folder);
+[[nodiscard]] Result<RecordedPrediction> predict_from_recording(
+    const config::Config& config, const model::ModelConfig& model, const std::string& folder,
+    const std::optional<engine::RecordTo>& record = {});
 [[nodiscard]] std::string prediction_text(const RecordedPrediction& view);
 /// docs/simulation.md describes it.
 [[nodiscard]] std::string prediction_json(const RecordedPrediction& view);

@@ -88,7 +88,8 @@ host::ClusterLinks links_of(const cost::Job& job, const cost::Hardware& hardware
 }  // namespace
 
 Result<HardwareRun> run_on_hardware(ClusterOptions options, const cost::Job& job,
-                                    const cost::Hardware& hardware, const cost::Step& timed) {
+                                    const cost::Hardware& hardware, const cost::Step& timed,
+                                    const std::optional<RecordTo>& record) {
   options.plan.expert_parallel_size = 1;
   options.plan.layers_per_stage.assign(timed.layers_per_stage.begin(),
                                        timed.layers_per_stage.end());
@@ -125,7 +126,7 @@ Result<HardwareRun> run_on_hardware(ClusterOptions options, const cost::Job& job
   };
   constexpr std::int64_t kSteps = 2;
   HardwareRun out;
-  SLUICE_ASSIGN(out.run, run_virtually(std::move(options), std::move(config), kSteps));
+  SLUICE_ASSIGN(out.run, run_virtually(std::move(options), std::move(config), kSteps, record));
   out.step_s = static_cast<double>(out.run.step_ns.back()) * 1e-9 + timed.optimizer;
   for (const host::SimHost::LaneStatistics& lane : out.run.computed) {
     const double busy_ns = static_cast<double>(lane.busy_ns) / kSteps;

@@ -22,6 +22,7 @@ struct HardwareRun {
 /// which layers of stages and the time of the optimizer are taken. Errors: a plan that cannot be.
 [[nodiscard]] Result<HardwareRun> run_on_hardware(ClusterOptions options, const cost::Job& job,
                                                   const cost::Hardware& hardware,
-                                                  const cost::Step& timed);
+                                                  const cost::Step& timed,
+                                                  const std::optional<RecordTo>& record = {});
 
 }  // namespace sluice::engine

@@ -258,7 +258,8 @@ Status RecordedTimes::check(const ClusterOptions& target) const {
       fmt::join(differing, "; "));
 }
 
-Result<RecordedTimes::Prediction> RecordedTimes::predict(ClusterOptions target) const {
+Result<RecordedTimes::Prediction> RecordedTimes::predict(
+    ClusterOptions target, const std::optional<RecordTo>& record) const {
   SLUICE_TRY(check(target));
   const auto tasks = std::make_shared<Model>(*this, target);  // SimHost copies what it is given
   host::SimHost::Config times;
@@ -274,7 +275,7 @@ Result<RecordedTimes::Prediction> RecordedTimes::predict(ClusterOptions target) 
   constexpr std::int64_t kSteps = 3;
   Prediction out;
   target.supervisor = {};
-  SLUICE_ASSIGN(out.run, run_virtually(std::move(target), std::move(times), kSteps));
+  SLUICE_ASSIGN(out.run, run_virtually(std::move(target), std::move(times), kSteps, record));
   if (!tasks->unknown().empty()) {
     return invalid_input(
         "nothing in the recording says how long these tasks take: {}; record a run that has them",

@@ -41,7 +41,8 @@ class RecordedTimes {
   };
   /// `target` is what virtual_options() gives. Errors: a model of other widths, another sequence
   /// length or recipe, a plan that cannot be, and tasks of which nothing like them was recorded.
-  [[nodiscard]] Result<Prediction> predict(ClusterOptions target) const;
+  [[nodiscard]] Result<Prediction> predict(ClusterOptions target,
+                                           const std::optional<RecordTo>& record = {}) const;
 
  private:
   struct Kind {

@@ -118,6 +118,12 @@ class Replay {
   Result<ReplayReport> go() {
     SLUICE_ASSIGN(trace::LogReader log, trace::LogReader::open(options_.directory));
     SLUICE_ASSIGN(report_.recording, trace::read_recording(log));
+    if (!report_.recording.has_values) {
+      return invalid_input(
+          "{} is of a simulation that timed tasks without computing: there is nothing to compute "
+          "again; sluice trace report and export show it",
+          options_.directory.string());
+    }
     SLUICE_ASSIGN(const std::set<ActorIndex> running, who_runs(options_, report_.recording));
     SLUICE_TRY(prepare(running));
     SLUICE_ASSIGN(trace::Elements elements, trace::Elements::open(log.path()));

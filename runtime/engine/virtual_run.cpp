@@ -4,6 +4,7 @@
 #include <chrono>
 
 #include "kernels/base/check.hpp"
+#include "runtime/trace/recorder.hpp"
 
 namespace sluice::engine {
 namespace {
@@ -31,17 +32,28 @@ Result<std::vector<std::int64_t>> time_steps(Cluster& cluster, const host::SimHo
 }  // namespace
 
 Result<VirtualRun> run_virtually(ClusterOptions options, host::SimHost::Config model,
-                                 std::int64_t steps) {
+                                 std::int64_t steps, const std::optional<RecordTo>& record) {
   SLUICE_CHECK(options.use == model::ParameterUse::kShapes);
   const Clock::time_point begin = Clock::now();
   model.run_bodies = false;
   host::SimHost* sim = nullptr;  // in the cluster
+  trace::Recorder recorder;
+  if (record) model.observer = &recorder;
+  const bool ranks_share_lanes = model.ranks_share_lanes;
   options.host = [&](device::CpuDevice&) {
     auto host = std::make_unique<host::SimHost>(std::move(model));
     sim = host.get();
     return host;
   };
   SLUICE_ASSIGN(auto cluster, Cluster::create(std::move(options)));
+  if (record) {
+    trace::Recording about = record->about;
+    about.virtual_time = true;
+    about.has_values = false;
+    about.ranks_share_lanes = ranks_share_lanes;
+    trace::set_plan(about, cluster->plan());
+    SLUICE_TRY(recorder.begin(record->folder, about));
+  }
   SLUICE_TRY(cluster->start());
   VirtualRun out;
   out.setup_s = seconds_since(begin);
@@ -53,6 +65,7 @@ Result<VirtualRun> run_virtually(ClusterOptions options, host::SimHost::Config m
     out.tasks += out.computed.back().tasks;
   }
   SLUICE_TRY(cluster->stop());
+  SLUICE_TRY(recorder.end());
   return out;
 }
 

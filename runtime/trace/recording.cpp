@@ -41,6 +41,7 @@ Recording from_json(const json& j) {
   j.at("program").get_to(r.program);
   j.at("started").get_to(r.started);
   j.at("virtual_time").get_to(r.virtual_time);
+  r.has_values = j.value("has_values", true);
   j.at("ranks_share_lanes").get_to(r.ranks_share_lanes);
   j.at("payloads").get_to(r.payloads);
   j.at("config").get_to(r.config);
@@ -104,6 +105,7 @@ std::string to_json(const Recording& r) {
   const json out = {{"program", r.program},
                     {"started", r.started},
                     {"virtual_time", r.virtual_time},
+                    {"has_values", r.has_values},
                     {"ranks_share_lanes", r.ranks_share_lanes},
                     {"payloads", r.payloads},
                     {"config", r.config},

@@ -26,6 +26,7 @@ struct Recording {
   std::string program;  ///< version that made it
   std::string started;  ///< UTC, "2026-01-31T23:59:59Z"
   bool virtual_time = false;
+  bool has_values = true;         ///< tasks computed; false: a simulation that only timed them
   bool ranks_share_lanes = true;  ///< all ranks' tasks ran on the lanes of one device
   Payloads payloads = Payloads::kNone;
 

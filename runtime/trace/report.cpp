@@ -73,8 +73,10 @@ class Maker {
     for (std::size_t l = 0; l < work.size(); ++l) {
       busy_.push_back(Intervals(std::move(work[l])) & span_);
       std::vector<std::int32_t>& tasks = lane_tasks_[l];
-      std::sort(tasks.begin(), tasks.end(), [&](std::int32_t a, std::int32_t b) {
-        return at(timeline_.tasks, a).times.started_ns < at(timeline_.tasks, b).times.started_ns;
+      // In virtual time a task may take none: then as they ended, which is the log's order.
+      std::ranges::stable_sort(tasks, {}, [this](std::int32_t t) {
+        const host::TaskTimes& times = at(timeline_.tasks, t).times;
+        return std::pair(times.started_ns, times.ended_ns);
       });
       for (std::size_t i = 1; i < tasks.size(); ++i)
         before_[static_cast<std::size_t>(tasks[i])] = tasks[i - 1];

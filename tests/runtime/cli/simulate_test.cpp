@@ -218,6 +218,31 @@ TEST(SimulateCommand, BadInput) {
               HasSubstr("precision.recipe is fp32"));
 }
 
+// What never ran is looked at as what did. Some of its tasks take no time at all.
+TEST(SimulateCommand, AStepOfActorsIsRecorded) {
+  const TemporaryFolder folder;
+  const std::string recording = folder.path() / "v3", page = folder.path() / "v3.json";
+  EXPECT_THAT(output_of({kV3, "--hardware", kH800, "--record", recording}),
+              HasSubstr("sluice trace report " + recording));
+  const ChildResult report = run_program({"trace", "report", recording, "--json"});
+  ASSERT_EQ(report.exit_code, 0) << describe(report);
+  const json seen = json::parse(report.out);
+  EXPECT_EQ(seen["virtual_time"], true);
+  std::size_t computing = 0;
+  for (const json& lane : seen["lanes"]) computing += lane["computes"].get<bool>();
+  EXPECT_EQ(computing, 16u);
+  ASSERT_EQ(seen["steps"].size(), 2u);
+  const json out = json_of({kV3, "--hardware", kH800, "--executor", "actors"});
+  const double optimizer_s = out["parts"]["optimizer"];
+  EXPECT_NEAR(seen["steps"][1]["seconds"].get<double>(),
+              out["actors"]["step_s"].get<double>() - optimizer_s, 1e-3);
+  const ChildResult exported = run_program({"trace", "export", recording, "--out", page});
+  EXPECT_EQ(exported.exit_code, 0) << describe(exported);
+  const ChildResult replay = run_program({"replay", recording});
+  EXPECT_EQ(replay.exit_code, 2) << describe(replay);
+  EXPECT_THAT(replay.error, HasSubstr("there is nothing to compute again"));
+}
+
 // A live run cannot do all that can be simulated.
 TEST(SimulateCommand, WhatIsSimulatedOnlyIsRefusedByOthers) {
   const ChildResult plan = run_program({"plan", kV3});
