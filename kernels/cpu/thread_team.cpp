@@ -39,6 +39,14 @@ struct ThreadTeam::State {
   alignas(64) std::atomic<std::uint32_t> gate{kShut};  // kShut, and how many are inside
   std::vector<std::thread> helpers;
 
+  // Also where not all helpers could be made.
+  ~State() {
+    stopping.store(true, std::memory_order_relaxed);
+    generation.fetch_add(1, std::memory_order_release);
+    generation.notify_all();
+    for (std::thread& helper : helpers) helper.join();
+  }
+
   bool enter() {
     std::uint32_t now = gate.load(std::memory_order_relaxed);
     while ((now & kShut) == 0) {
@@ -64,16 +72,11 @@ struct ThreadTeam::State {
 ThreadTeam::ThreadTeam(int threads) : state_(std::make_unique<State>()) {
   SLUICE_CHECK_GE(threads, 1);
   for (int thread = 1; thread < threads; ++thread) {
-    state_->helpers.emplace_back([this, thread] { state_->help(thread); });
+    state_->helpers.emplace_back([state = state_.get(), thread] { state->help(thread); });
   }
 }
 
-ThreadTeam::~ThreadTeam() {
-  state_->stopping.store(true, std::memory_order_relaxed);
-  state_->generation.fetch_add(1, std::memory_order_release);
-  state_->generation.notify_all();
-  for (std::thread& helper : state_->helpers) helper.join();
-}
+ThreadTeam::~ThreadTeam() = default;
 
 int ThreadTeam::threads() const { return static_cast<int>(state_->helpers.size()) + 1; }
 

@@ -6,6 +6,8 @@
 #include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
+#include <new>
+#include <system_error>
 
 namespace sluice {
 namespace {
@@ -34,8 +36,15 @@ int run_cli(int argc, const char* const* argv) {
     if (error.get_exit_code() == 0) return app.exit(error);  // --help
     return report({ErrorKind::kInvalidInput, fmt::format("{} (see sluice --help)", error.what())});
   }
-  const auto exit_code = run();
-  return exit_code ? *exit_code : report(exit_code.error());
+  try {
+    const auto exit_code = run();
+    return exit_code ? *exit_code : report(exit_code.error());
+  } catch (const std::bad_alloc&) {
+    return report({ErrorKind::kFailed, "memory ran out; make the model or its batches smaller"});
+  } catch (const std::system_error& error) {
+    return report({ErrorKind::kFailed,
+                   fmt::format("the system gives no more threads or files: {}", error.what())});
+  }
 }
 
 }  // namespace sluice
