@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 #include "graph/plan.hpp"
 
 namespace sluice::actors {

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 #include "graph/schedule/schedule.hpp"
 
 namespace sluice::cost {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "graph/model/config.hpp"
 #include "graph/model/parameters.hpp"
+#include "graph/model_config.hpp"
 #include "kernels/rope/rope.hpp"
 
 namespace sluice::model {

@@ -12,7 +12,7 @@
 #include <string_view>
 #include <vector>
 
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 #include "kernels/cpu/compute_context.hpp"
 #include "kernels/gemm/gemm.hpp"
 

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 #include "kernels/rope/rope.hpp"
 
 namespace sluice::model {

@@ -15,7 +15,7 @@
 #include <string_view>
 #include <vector>
 
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 #include "graph/schedule/schedule.hpp"
 #include "kernels/base/result.hpp"
 #include "kernels/base/visit_fields.hpp"

@@ -19,7 +19,7 @@
 #include <utility>
 #include <vector>
 
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 #include "kernels/base/dtype.hpp"
 #include "kernels/base/result.hpp"
 #include "kernels/base/shape.hpp"

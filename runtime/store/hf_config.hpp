@@ -13,7 +13,7 @@
 #include <string>
 #include <string_view>
 
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 #include "kernels/base/dtype.hpp"
 #include "kernels/base/result.hpp"
 

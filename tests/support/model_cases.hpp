@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 #include "kernels/base/random.hpp"
 #include "kernels/base/tensor.hpp"
 

@@ -1,6 +1,6 @@
 // The architecture's size, against the released checkpoint's listing, and what validate() refuses
 // by itself.
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

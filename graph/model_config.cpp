@@ -1,5 +1,5 @@
 // Checks an architecture before anything is computed or allocated for it.
-#include "graph/model/config.hpp"
+#include "graph/model_config.hpp"
 
 #include <cmath>
 #include <type_traits>
