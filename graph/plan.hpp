@@ -145,7 +145,8 @@ struct PlanOptions {
   std::int32_t sequence_length = 1;
   bool training = true;
   std::int64_t memory_bytes_max = 0;  ///< of a rank's device; 0: no limit
-  LinkOptions link;                   ///< of every channel but the source's
+  [[nodiscard]] std::int32_t ranks() const { return pipeline_parallel_size * expert_parallel_size; }
+  LinkOptions link;  ///< of every channel but the source's
 };
 
 struct Plan {
@@ -159,9 +160,7 @@ struct Plan {
   std::vector<ChannelPlan> channels;
   std::vector<RankMemory> memory;  ///< by rank
 
-  [[nodiscard]] std::int32_t ranks() const {
-    return options.pipeline_parallel_size * options.expert_parallel_size;
-  }
+  [[nodiscard]] std::int32_t ranks() const { return options.ranks(); }
   /// The channel from one actor to another with a role, or null; between chunks the first of them.
   [[nodiscard]] const ChannelPlan* channel(ActorIndex from, ActorIndex to, ChannelRole role) const;
   /// What the source sends through to an end of a route: tokens, or targets.

@@ -72,12 +72,10 @@ std::optional<engine::RecordTo> record_to(const Arguments& arguments, const conf
   return out;
 }
 
-Result<int> print_result(const Arguments& arguments, const std::string& text,
-                         const std::string& json) {
-  if (arguments.json) return print(json);
-  if (arguments.record.empty()) return print(text);
-  return print(
-      text + fmt::format("recorded; look at it with: sluice trace report {}\n", arguments.record));
+Result<int> print_result(const Arguments& arguments, std::string result) {
+  if (!arguments.json && !arguments.record.empty())
+    result += fmt::format("recorded; look at it with: sluice trace report {}\n", arguments.record);
+  return print(result);
 }
 
 Result<int> simulate(const Arguments& arguments) {
@@ -88,7 +86,8 @@ Result<int> simulate(const Arguments& arguments) {
     SLUICE_ASSIGN(const RecordedPrediction recorded,
                   predict_from_recording(config, model, arguments.trace,
                                          record_to(arguments, config, model, {})));
-    return print_result(arguments, prediction_text(recorded), prediction_json(recorded));
+    return print_result(arguments,
+                        arguments.json ? prediction_json(recorded) : prediction_text(recorded));
   }
   if (arguments.hardware.empty()) {
     return invalid_input(
@@ -111,7 +110,7 @@ Result<int> simulate(const Arguments& arguments) {
                   engine::run_on_hardware(options, view.job, view.hardware, view.step,
                                           record_to(arguments, config, model, view.hardware.name)));
   }
-  return print_result(arguments, simulation_text(view), simulation_json(view));
+  return print_result(arguments, arguments.json ? simulation_json(view) : simulation_text(view));
 }
 
 }  // namespace

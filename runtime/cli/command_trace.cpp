@@ -49,7 +49,9 @@ Result<int> export_trace(const Arguments& arguments) {
 void add_export(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
   auto* command = trace.add_subcommand(
       "export", "Lanes, channels, messages and counters as JSON for Perfetto or Chrome");
-  command->add_option("recording", arguments->directory, "folder that sluice train --record wrote")
+  command
+      ->add_option("recording", arguments->directory,
+                   "folder that --record of sluice train or simulate wrote")
       ->required();
   command->add_option("--out", arguments->out, "file to write")->required();
   command->callback([arguments, &run] { run = [arguments] { return export_trace(*arguments); }; });
@@ -77,7 +79,9 @@ void add_report(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, Co
   auto* command = trace.add_subcommand(
       "report",
       "Bubble, hidden and exposed communication, busy shares, expert load, longest chain of waits");
-  command->add_option("recording", arguments->directory, "folder that sluice train --record wrote")
+  command
+      ->add_option("recording", arguments->directory,
+                   "folder that --record of sluice train or simulate wrote")
       ->required();
   command->add_option("--html", arguments->html, "also write a page that needs no network");
   command->add_option("--svg", arguments->svg, "also draw a step: who worked when");

@@ -56,7 +56,7 @@ Result<RecordedPrediction> predict_from_recording(const config::Config& config,
   out.recorded_step_s = times.step_s();
   out.recorded_plan = times.options().plan;
   out.plan = target.plan;
-  out.ranks_share_lanes = target.device.ranks == 1;
+  out.ranks_share_lanes = config.device.ranks_share_lanes;
   SLUICE_ASSIGN(const auto own, times.predict(times.options()));
   out.recorded_predicted_s = own.step_s;
   SLUICE_ASSIGN(out.prediction, times.predict(target, record));

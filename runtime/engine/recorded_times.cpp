@@ -142,12 +142,8 @@ Result<RecordedTimes> RecordedTimes::read(const std::filesystem::path& directory
   out.recording_ = timeline.recording;
   SLUICE_ASSIGN(out.options_, cluster_options(out.recording_, {}));
   out.options_.use = model::ParameterUse::kShapes;
-  if (out.recording_.ranks_share_lanes) {
-    out.options_.device.ranks = 1;
-  } else {  // as every recording of SimHost's, whatever its config says
-    out.options_.device.ranks =
-        out.options_.plan.pipeline_parallel_size * out.options_.plan.expert_parallel_size;
-  }
+  // SimHost's ranks have lanes of their own, whatever the config says.
+  out.options_.device.ranks = out.recording_.ranks_share_lanes ? 1 : out.options_.plan.ranks();
   std::vector<const trace::StepSpan*> whole;
   for (const trace::StepSpan& step : timeline.steps) {
     if (step.start.mode == actors::StepMode::kTrain && step.ended_ns != trace::kNone)

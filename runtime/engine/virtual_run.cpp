@@ -36,6 +36,7 @@ Result<VirtualRun> run_virtually(ClusterOptions options, host::SimHost::Config m
   SLUICE_CHECK(options.use == model::ParameterUse::kShapes);
   const Clock::time_point begin = Clock::now();
   model.run_bodies = false;
+  options.device = {};           // nothing runs on it
   host::SimHost* sim = nullptr;  // in the cluster
   trace::Recorder recorder;
   if (record) model.observer = &recorder;

@@ -369,37 +369,35 @@ std::vector<Case> place_cases() {
     options.file_bytes_max = bytes;
     return options;
   };
-  [[maybe_unused]] const auto address_space = [](std::uint64_t bytes) {
-    ChildOptions options;
-    options.memory_bytes_max = bytes;
-    return options;
+  std::vector<Case> cases{
+      {"RunDirectoryInAFile", nowhere("run.directory"), {"file/inside", "; "}},
+      {"CheckpointsInAFile", nowhere("checkpoint.directory"), {"file/inside", "; "}},
+      {"CacheInAFile", nowhere("data.cache_directory"), {"file/inside", "; "}},
+      {"RunDirectoryThatNobodyWrites",
+       [](const SmallRun& run) { return train_with(run, {"run.directory=/proc/sluice"}); },
+       {"/proc/sluice", "; "}},
+      // The disk is full: for the token cache, and for the checkpoint.
+      {"NoRoomForTokens", training, {"cache"}, 1, limited(1000)},
+      {"NoRoomForTheCheckpoint", training, {"checkpoint", "step-"}, 1, limited(100'000)},
+      {"ProbeOutNowhere",
+       [](const SmallRun&) -> Arguments {
+         const std::string micro = SLUICE_TEST_DATA "/hf/micro";
+         return {"probe",    micro,
+                 "--tokens", micro + "/expected.safetensors",
+                 "--out",    "/none/out.safetensors"};
+       },
+       {"/none/out.safetensors", "; "}},
   };
-  return {
-    {"RunDirectoryInAFile", nowhere("run.directory"), {"file/inside", "; "}},
-        {"CheckpointsInAFile", nowhere("checkpoint.directory"), {"file/inside", "; "}},
-        {"CacheInAFile", nowhere("data.cache_directory"), {"file/inside", "; "}},
-        {"RunDirectoryThatNobodyWrites",
-         [](const SmallRun& run) { return train_with(run, {"run.directory=/proc/sluice"}); },
-         {"/proc/sluice", "; "}},
-        // The disk is full: for the token cache, and for the checkpoint.
-        {"NoRoomForTokens", training, {"cache"}, 1, limited(1000)},
-        {"NoRoomForTheCheckpoint", training, {"checkpoint", "step-"}, 1, limited(100'000)},
 #if !defined(__SANITIZE_ADDRESS__)  // which takes more than any limit itself
-        {"NoMoreThreads",
-         [](const SmallRun& run) { return train_with(run, {"device.threads=1024"}); },
-         {"no more threads"},
-         1,
-         address_space(3'000'000'000)},
+  ChildOptions small;
+  small.memory_bytes_max = 3'000'000'000;
+  cases.push_back({"NoMoreThreads",
+                   [](const SmallRun& run) { return train_with(run, {"device.threads=1024"}); },
+                   {"no more threads"},
+                   1,
+                   small});
 #endif
-        {"ProbeOutNowhere",
-         [](const SmallRun&) -> Arguments {
-           const std::string micro = SLUICE_TEST_DATA "/hf/micro";
-           return {"probe",    micro,
-                   "--tokens", micro + "/expected.safetensors",
-                   "--out",    "/none/out.safetensors"};
-         },
-         {"/none/out.safetensors", "; "}},
-  };
+  return cases;
 }
 
 class BadInput : public testing::TestWithParam<Case> {};

@@ -70,7 +70,7 @@ ClusterOptions target(const std::vector<std::string>& sets) {
   SLUICE_CHECK(config.has_value(), "{}", config.error().message);
   auto options = virtual_options(*config, small_model());
   SLUICE_CHECK(options.has_value(), "{}", options.error().message);
-  options->device.ranks = options->plan.pipeline_parallel_size * options->plan.expert_parallel_size;
+  options->device.ranks = options->plan.ranks();
   return *options;
 }
 
