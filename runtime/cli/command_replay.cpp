@@ -185,7 +185,7 @@ void add_replay(CLI::App& app, CommandRun& run) {
   auto* actor = command->add_option("--actor", arguments->replay.actor,
                                     "run this actor alone, with whoever the log cannot replace");
   auto* until = command->add_option("--until", arguments->replay.until,
-                                    "stop before this message to it, such as \"combine of step 3, "
+                                    "stop before this message to it, such as \"dispatch of step 3, "
                                     "micro-batch 1, layer 2\" or #17; breaks under a debugger");
   until->needs(actor);
   command->add_option("--dump", arguments->dump, "then write its inputs and parameters here")

@@ -179,6 +179,12 @@ class Replay {
       if (!options_.on_stop || !options_.on_stop(report_.stopped_before)) return {};
     }
     if (until_ && report_.stopped_before.empty() && !host_->difference()) {
+      if (!sent_.empty() && !got_.empty()) {
+        return invalid_input(
+            "{} sends \"{}\" and does not get it; before that it got \"{}\": name this with "
+            "--until",
+            options_.actor, sent_, got_);
+      }
       return invalid_input("{} got no message \"{}\" in this recording", options_.actor,
                            options_.until);
     }
@@ -198,6 +204,10 @@ class Replay {
       stopped_message_ = message;
       return false;
     }
+    if (until_ && sent_.empty() && message.key.topic != actors::Topic::kControl &&
+        until_->matches(delivered.key)) {
+      got_ = to_string(delivered);
+    }
     if (keeps()) inputs_.add(delivered.key, to_string(delivered), message);
     return true;
   }
@@ -207,11 +217,15 @@ class Replay {
   }
 
   void note_sent(ActorIndex from, ActorIndex to, const actors::Message& message) {
-    if (from != target_ || !keeps() || std::holds_alternative<actors::Credit>(message.body)) return;
+    if (from != target_ || std::holds_alternative<actors::Credit>(message.body)) return;
     const trace::MessageHead head{message.key, static_cast<std::uint32_t>(message.body.index())};
-    outputs_.add(message.key,
-                 fmt::format("{} to {}", trace::to_string(head), report_.recording.name(to)),
-                 message);
+    const std::string words = trace::to_string(head);
+    if (until_ && sent_.empty() &&
+        until_->matches({std::string(actors::name_of(message.key.topic)), message.key, {}, -1})) {
+      sent_ = words;
+    }
+    if (!keeps()) return;
+    outputs_.add(message.key, fmt::format("{} to {}", words, report_.recording.name(to)), message);
   }
 
   Status dump() {
@@ -265,6 +279,7 @@ class Replay {
   ReplayReport report_;
   ActorIndex target_ = graph::kNoActor;
   std::optional<trace::MessagePattern> until_;
+  std::string sent_, got_;  // first like `until` that it sent; last of that key that it got before
   actors::Message stopped_message_;
   StepMessages inputs_, outputs_;
   nlohmann::ordered_json files_ = nlohmann::ordered_json::object();

@@ -85,10 +85,12 @@ Result<MessagePattern> MessagePattern::parse(std::string_view text) {
 
 bool MessagePattern::matches(const Delivered& d) const {
   if (sequence_) return *sequence_ == d.sequence;
-  return (what_.empty() || what_ == d.what) && (from_.empty() || from_ == d.from) &&
-         (!step_ || *step_ == d.key.step) &&
-         (!micro_batch_ || *micro_batch_ == d.key.micro_batch) &&
-         (!layer_ || *layer_ == d.key.layer);
+  return (what_.empty() || what_ == d.what) && (from_.empty() || from_ == d.from) && matches(d.key);
+}
+
+bool MessagePattern::matches(const actors::Key& key) const {
+  return (!step_ || *step_ == key.step) && (!micro_batch_ || *micro_batch_ == key.micro_batch) &&
+         (!layer_ || *layer_ == key.layer);
 }
 
 }  // namespace sluice::trace

@@ -28,6 +28,8 @@ class MessagePattern {
  public:
   [[nodiscard]] static Result<MessagePattern> parse(std::string_view text);
   [[nodiscard]] bool matches(const Delivered& delivered) const;
+  /// Whether a message of this key is of the step, micro-batch and layer that are asked for.
+  [[nodiscard]] bool matches(const actors::Key& key) const;
 
  private:
   std::string what_, from_;

@@ -220,6 +220,8 @@ TEST_F(ReplayTest, WhatCannotBeIsSaid) {
   EXPECT_THAT(message(Sets{}, "stage 7"), HasSubstr("stage 0, experts 0.0"));
   EXPECT_THAT(message(Sets{}, "source"), HasSubstr("works on files"));
   EXPECT_THAT(message(Sets{}, "sink", "combine of step 1"), HasSubstr("got no message"));
+  EXPECT_THAT(message(Sets{}, "experts 1.0", "combine of step 1, micro-batch 0, layer 3"),
+              HasSubstr("before that it got \"dispatch of step 1, micro-batch 0, layer 3 from "));
   EXPECT_THAT(message(Sets{}, "sink", "combine step"), HasSubstr("not understood"));
   EXPECT_THAT(message(Sets{"train.seed=6"}), HasSubstr("train.seed"));
   EXPECT_THAT(message(Sets{"topology.pipeline_parallel_size=1"}), HasSubstr("plan"));
