@@ -219,13 +219,14 @@ class Replay {
   void note_sent(ActorIndex from, ActorIndex to, const actors::Message& message) {
     if (from != target_ || std::holds_alternative<actors::Credit>(message.body)) return;
     const trace::MessageHead head{message.key, static_cast<std::uint32_t>(message.body.index())};
-    const std::string words = trace::to_string(head);
     if (until_ && sent_.empty() &&
-        until_->matches({std::string(actors::name_of(message.key.topic)), message.key, {}, -1})) {
-      sent_ = words;
+        until_->matches(trace::describe(message, options_.actor, /*sequence=*/-1))) {
+      sent_ = trace::to_string(head);
     }
     if (!keeps()) return;
-    outputs_.add(message.key, fmt::format("{} to {}", words, report_.recording.name(to)), message);
+    outputs_.add(message.key,
+                 fmt::format("{} to {}", trace::to_string(head), report_.recording.name(to)),
+                 message);
   }
 
   Status dump() {

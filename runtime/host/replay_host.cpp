@@ -252,13 +252,7 @@ struct ReplayHost::State {
     out.message = std::move(queue.front());
     queue.pop_front();
     const Message& message = out.message;
-    out.delivered.key = message.key;
-    out.delivered.from = name(message.from);
-    out.delivered.what = message.key.topic == actors::Topic::kControl
-                             ? actors::body_name(message.body.index())
-                             : name_of(message.key.topic);
-    if (const auto* start = std::get_if<actors::StepStart>(&message.body))
-      out.delivered.key.step = start->step;
+    out.delivered = trace::describe(message, name(message.from), event.sequence);
     return {};
   }
 

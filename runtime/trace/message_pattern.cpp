@@ -2,6 +2,7 @@
 #include "runtime/trace/message_pattern.hpp"
 
 #include <charconv>
+#include <utility>
 #include <vector>
 
 namespace sluice::trace {
@@ -36,6 +37,15 @@ std::optional<std::int64_t> number_of(std::string_view text) {
 }
 
 }  // namespace
+
+Delivered describe(const actors::Message& message, std::string from, std::int64_t sequence) {
+  const bool is_control = message.key.topic == actors::Topic::kControl;
+  Delivered out{std::string(is_control ? actors::body_name(message.body.index())
+                                       : actors::name_of(message.key.topic)),
+                message.key, std::move(from), sequence};
+  if (const auto* start = std::get_if<actors::StepStart>(&message.body)) out.key.step = start->step;
+  return out;
+}
 
 // A key that says nothing (a step of 0) is left out: such messages are told apart by number.
 std::string to_string(const Delivered& d) {

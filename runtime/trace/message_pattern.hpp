@@ -18,6 +18,9 @@ struct Delivered {
   std::string from;
   std::int64_t sequence = 0;
 };
+/// A message as delivery number `sequence` of the actor that it goes to.
+[[nodiscard]] Delivered describe(const actors::Message& message, std::string from,
+                                 std::int64_t sequence);
 /// "combine of step 3, micro-batch 1, layer 2 from experts 0.1"
 [[nodiscard]] std::string to_string(const Delivered& delivered);
 
