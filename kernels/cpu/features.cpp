@@ -86,6 +86,12 @@ Bf16Features bf16_features() {
   return features;
 }
 
+Bf16Features fast_bf16_features() {
+  Bf16Features f = bf16_features();
+  if (__builtin_cpu_is("intel") != 0) f.avx512_bf16 = false;
+  return f;
+}
+
 std::string cpu_description() {
   std::array<unsigned, 12> brand{};
   for (unsigned leaf = 0; leaf < 3; ++leaf) {

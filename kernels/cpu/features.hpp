@@ -24,6 +24,9 @@ struct Bf16Features {
   bool amx_bf16 = false;  ///< the CPU has it and the kernel granted the tile state to this process
 };
 [[nodiscard]] Bf16Features bf16_features();
+/// Those that are faster than widening to FP32: all but vdpbf16ps on Intel, whose peak was half
+/// that of FMAs where it was measured (docs/performance.md).
+[[nodiscard]] Bf16Features fast_bf16_features();
 
 /// "AMD EPYC 9R14, avx2 avx512f avx512_bf16": the CPU's name and the flags that matter, for every
 /// printed number.

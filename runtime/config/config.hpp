@@ -187,9 +187,11 @@ struct DeviceSection {
     visit(field("isa", isa)
               .one_of({"auto", "reference", "avx2", "avx512"})
               .doc("kernel set; in fp32 all give the same bits"));
-    visit(field("bf16_dot", bf16_dot)
-              .one_of({"auto", "off"})
-              .doc("AMX or AVX512-BF16 products where the CPU has them; off: widened to FP32"));
+    visit(
+        field("bf16_dot", bf16_dot)
+            .one_of({"auto", "on", "off"})
+            .doc("AMX or AVX512-BF16 products; auto: where they are faster; on: where the CPU has "
+                 "them; off: widened to FP32"));
     visit(
         field("memory_bytes_max", memory_bytes_max)
             .range(0, 1e15)

@@ -24,8 +24,10 @@ Result<device::CpuDevice::Config> device_config(const config::Config& config) {
     return invalid_input("{}: this CPU ({}) has no {}; use auto", config.where("device.isa"),
                          kernels::cpu_description(), name_of(out.isa));
   }
-  if (config.device.bf16_dot == "auto" && out.isa == kernels::Isa::kAvx512)
-    out.bf16 = kernels::bf16_features();
+  if (out.isa == kernels::Isa::kAvx512) {
+    if (config.device.bf16_dot == "auto") out.bf16 = kernels::fast_bf16_features();
+    if (config.device.bf16_dot == "on") out.bf16 = kernels::bf16_features();
+  }
   return out;
 }
 
