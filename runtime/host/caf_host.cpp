@@ -64,10 +64,6 @@ struct Envelope {
   Envelope(const Envelope& other) : message(other.message), question(other.question) {
     publish(this);
   }
-  actors::Message open() {
-    accept(this);
-    return std::move(message);
-  }
 
   actors::Message message;
   std::shared_ptr<Question> question;  // in place of a message; shared with who asked
@@ -194,16 +190,24 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
   const char* name() const override { return "sluice"; }
 
  private:
+  void handle(Envelope& envelope) {
+    accept(&envelope);
+    accept(seat_.actor.get());
+    if (envelope.question) {
+      envelope.question->answer(self_, seat_.actor->waiting());
+    } else {
+      deliver(std::move(envelope.message));
+    }
+    publish(seat_.actor.get());
+  }
+
   // What third parties throw below an actor (memory ran out) takes that actor down, and the run
   // with it.
-  void handle(Envelope& envelope) {
-    accept(seat_.actor.get());
-    if (envelope.question) return envelope.question->answer(self_, seat_.actor->waiting());
+  void deliver(Message message) {
     state_.messages.fetch_add(1, std::memory_order_relaxed);
     std::atomic<bool>& acting = state_.acting[static_cast<std::size_t>(self_)];
     acting.store(true, std::memory_order_relaxed);
     try {
-      Message message = envelope.open();
       if (std::holds_alternative<actors::TimerFired>(message.body))
         state_.timers.fetch_sub(1, std::memory_order_relaxed);
       if (Observer* observer = state_.config.observer)
@@ -214,7 +218,6 @@ class CafHost::CafActor final : public caf::event_based_actor, private actors::C
       quit(caf::sec::runtime_error);
     }
     acting.store(false, std::memory_order_relaxed);
-    publish(seat_.actor.get());
   }
 
   void send(ActorIndex to, Message message) override {
