@@ -2,7 +2,7 @@
 //
 // A tile register holds 16 rows of 64 bytes. 0..3 are a 2x2 block of fp32 sums, 4 and 5 hold A (16
 // rows x 32 of K), 6 and 7 hold B (16 pairs along K x 16 columns x 2). A's panels are [K/32][32
-// rows][32 of K]; B's are [K/2][columns][2], as for AVX512-BF16.
+// rows][32 of K], where A is not read in place; B's are [K/2][columns][2], as for AVX512-BF16.
 //
 // `Tiles` provides static functions: configure(), release(), zero<T>(), load<T>(from, row_bytes),
 // store<T>(to, row_bytes), dot<Sum, A, B>(): Sum += A · B as tdpbf16ps does.
@@ -27,9 +27,11 @@ struct AmxGemm {
   /// What the tile operations need to know of one micro-tile.
   struct Block {
     const std::byte* a;
+    std::int64_t a_row_bytes;
+    std::int64_t a_step_bytes;
     const std::byte* b;
-    std::int64_t steps;
     std::int64_t b_row_bytes;
+    std::int64_t steps;
     float* c;
     std::int64_t c_stride;
     bool load;
@@ -55,15 +57,16 @@ struct AmxGemm {
     const std::byte* a = block.a;
     const std::byte* b = block.b;
     for (std::int64_t step = 0; step < block.steps; ++step) {
-      Tiles::template load<4>(a, kRowBytes);
+      Tiles::template load<4>(a, block.a_row_bytes);
       Tiles::template load<6>(b, block.b_row_bytes);
       Tiles::template dot<0, 4, 6>();
-      if constexpr (kTall) Tiles::template load<5>(a + kSide * kRowBytes, kRowBytes);
+      if constexpr (kTall)
+        Tiles::template load<5>(a + kSide * block.a_row_bytes, block.a_row_bytes);
       if constexpr (kTall) Tiles::template dot<2, 5, 6>();
       if constexpr (kWide) Tiles::template load<7>(b + kRowBytes, block.b_row_bytes);
       if constexpr (kWide) Tiles::template dot<1, 4, 7>();
       if constexpr (kTall && kWide) Tiles::template dot<3, 5, 7>();
-      a += kRows * kRowBytes;
+      a += block.a_step_bytes;
       b += kSide * block.b_row_bytes;
     }
     Tiles::template store<0>(block.c, block.c_stride * kFloatBytes);
@@ -85,10 +88,13 @@ struct AmxGemm {
   static void tile(const TileJob& job) {
     const bool tall = job.rows > kSide;
     const bool wide = job.columns > kSide;
+    const bool in_place = job.a_row_bytes > 0;
     Block block{.a = job.a,
+                .a_row_bytes = in_place ? job.a_row_bytes : kRowBytes,
+                .a_step_bytes = in_place ? kRowBytes : kRows * kRowBytes,
                 .b = job.b,
-                .steps = job.k / kStep,
                 .b_row_bytes = wide ? 2 * kRowBytes : kRowBytes,
+                .steps = job.k / kStep,
                 .c = job.c,
                 .c_stride = job.c_stride,
                 .load = job.load};
@@ -137,7 +143,8 @@ template <class Tiles>
           .round = round,
           .burst = &AmxGemm<Tiles>::burst,
           .begin = &Tiles::configure,
-          .end = &Tiles::release};
+          .end = &Tiles::release,
+          .reads_a_in_place = true};
 }
 
 }  // namespace sluice::kernels

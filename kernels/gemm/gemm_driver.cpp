@@ -78,7 +78,8 @@ class Item {
         a_rows_(job.blocking.a_tiles * kernels.rows),
         packs_block_(job.product.b_panels == nullptr && !job.blocking.by_panel),
         packs_panels_(job.product.b_panels == nullptr && job.blocking.by_panel),
-        sums_live_in_panel_(sums_live_in_panel(job)),
+        reads_a_in_place_(reads_in_place(kernels, job.product)),
+        sums_live_in_tile_(sums_live_in_tile(job)),
         a_(scratch),
         b_(scratch + layout.a_bytes) {
     const GemmBlocking& b = job.blocking;
@@ -90,7 +91,7 @@ class Item {
     columns_ = std::min(b.first_n_tile(n_block + 1) * kernels.columns, p_.n()) - first_column_;
     if (p_.c.dtype == DType::kBF16) {
       c_ = reinterpret_cast<float*>(scratch + layout.a_bytes + layout.b_bytes);
-      c_stride_ = sums_live_in_panel_ ? kernels.columns : columns_;
+      c_stride_ = sums_live_in_tile_ ? kernels.columns : columns_;
     } else {
       c_ = static_cast<float*>(p_.c.data) + first_row_ * p_.c.row_stride + first_column_;
       c_stride_ = p_.c.row_stride;
@@ -104,15 +105,16 @@ class Item {
       if (packs_block_) pack_b(0, columns_, k, length);
       for (std::int64_t row = 0; row < rows_; row += a_rows_) {
         const std::int64_t rows = std::min(a_rows_, rows_ - row);
-        pack_a(row, rows, k, length);
-        multiply(row, rows, k, length);
+        const std::int64_t in_place = reads_a_in_place_ ? rows / kernels_.rows * kernels_.rows : 0;
+        if (in_place < rows) pack_a(row + in_place, rows - in_place, k, length);
+        multiply(row, rows, in_place, k, length);
       }
     }
   }
 
-  /// Results in BF16 need fp32 sums: of one panel of B at a time when K is a single block, else of
+  /// Results in BF16 need fp32 sums: of one micro-tile at a time when K is a single block, else of
   /// the whole item from the first block of K to the last.
-  [[nodiscard]] static bool sums_live_in_panel(const Job& job) {
+  [[nodiscard]] static bool sums_live_in_tile(const Job& job) {
     return job.product.c.dtype == DType::kBF16 && job.product.k <= job.blocking.k_block;
   }
 
@@ -122,6 +124,11 @@ class Item {
   }
 
  private:
+  [[nodiscard]] static bool reads_in_place(const GemmKernelSet& kernels, const Product& p) {
+    return kernels.reads_a_in_place && p.a.k_along_row && p.a.row_index == nullptr &&
+           p.k % kernels.k_unit == 0;
+  }
+
   // Sums of nothing.
   void clear() const {
     if (p_.accumulate) return;
@@ -174,7 +181,9 @@ class Item {
     return p_.b_panels + (at * kernels_.padded_k(p_.k) + k * width) * kernels_.element_bytes;
   }
 
-  void multiply(std::int64_t first, std::int64_t rows, std::int64_t k, std::int64_t length) const {
+  // Rows [first, first + rows) of the item, of which the first `in_place` are not packed.
+  void multiply(std::int64_t first, std::int64_t rows, std::int64_t in_place, std::int64_t k,
+                std::int64_t length) const {
     const std::int64_t padded = kernels_.padded_k(length);
     const std::int64_t a_stride = a_panel_stride(kernels_, padded);
     const bool rounds = p_.c.dtype == DType::kBF16 && k + length >= p_.k;
@@ -184,17 +193,27 @@ class Item {
       tile.columns = std::min(kernels_.columns, columns_ - column);
       if (packs_panels_) pack_b(column, tile.columns, k, length);
       tile.b = b_panel(column, k, padded);
-      tile.a = a_;
-      float* const sums = sums_of(first, column);
       Ahead next_b = b_behind(column, k, length);
       for (std::int64_t row = 0; row < rows; row += kernels_.rows) {
         tile.rows = std::min(kernels_.rows, rows - row);
-        tile.c = sums + row * c_stride_;
+        set_a(tile, first, row, in_place, k, a_stride);
+        tile.c = sums_of(first + row, column);
         tile.ahead = next_b.is_done() ? &next_a : &next_b;
         kernels_.tile(tile);
-        tile.a += a_stride;
+        if (rounds) round(tile, first + row, column);
       }
-      if (rounds) round(sums, first, rows, column, tile.columns);
+    }
+  }
+
+  void set_a(TileJob& tile, std::int64_t first, std::int64_t row, std::int64_t in_place,
+             std::int64_t k, std::int64_t a_stride) const {
+    if (row < in_place) {
+      const auto bytes = static_cast<std::int64_t>(p_.a.size_of_element());
+      tile.a = p_.a.row(first_row_ + first + row) + k * bytes;
+      tile.a_row_bytes = p_.a.row_stride * bytes;
+    } else {
+      tile.a = a_ + (row - in_place) / kernels_.rows * a_stride;
+      tile.a_row_bytes = 0;
     }
   }
 
@@ -232,16 +251,15 @@ class Item {
 
   // Where the item's row and column have their sum; c_stride_ from row to row.
   [[nodiscard]] float* sums_of(std::int64_t row, std::int64_t column) const {
-    if (sums_live_in_panel_) return c_;
+    if (sums_live_in_tile_) return c_;
     return c_ + row * c_stride_ + column;
   }
 
-  void round(const float* sums, std::int64_t first, std::int64_t rows, std::int64_t column,
-             std::int64_t columns) const {
+  void round(const TileJob& tile, std::int64_t first, std::int64_t column) const {
     const MatrixView<BF16> out = p_.c.as<BF16>();
-    for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t row = 0; row < tile.rows; ++row) {
       BF16* to = out.row(first_row_ + first + row) + first_column_ + column;
-      kernels_.round(sums + row * c_stride_, to, columns);
+      kernels_.round(tile.c + row * c_stride_, to, tile.columns);
     }
   }
 
@@ -251,7 +269,8 @@ class Item {
   std::int64_t a_rows_;
   bool packs_block_;   // of B, before its rows meet it
   bool packs_panels_;  // of B, one by one
-  bool sums_live_in_panel_;
+  bool reads_a_in_place_;
+  bool sums_live_in_tile_;
   std::byte* a_;
   std::byte* b_;
   float* c_ = nullptr;
@@ -273,8 +292,8 @@ void widen(ScratchLayout& layout, const GemmKernelSet& kernels, const Job& job) 
         std::max(layout.b_bytes, align_up(b_columns * b.k_block * kernels.element_bytes));
   }
   if (job.product.c.dtype == DType::kBF16) {
-    const std::int64_t elements = Item::sums_live_in_panel(job)
-                                      ? b.a_tiles * kernels.rows * kernels.columns
+    const std::int64_t elements = Item::sums_live_in_tile(job)
+                                      ? kernels.rows * kernels.columns
                                       : b.m_tiles_max() * kernels.rows * columns;
     layout.c_bytes =
         std::max(layout.c_bytes, align_up(elements * static_cast<std::int64_t>(sizeof(float))));

@@ -72,6 +72,7 @@ class Ahead {
 /// C tile [rows, columns] (+)= a panel of A times a panel of B.
 struct TileJob {
   const std::byte* a = nullptr;
+  std::int64_t a_row_bytes = 0;  ///< > 0: A as it lies in memory, K along its rows, instead
   const std::byte* b = nullptr;
   std::int64_t k = 0;  ///< padded, > 0
   float* c = nullptr;
@@ -95,8 +96,9 @@ struct GemmKernelSet {
   void (*round)(const float* from, BF16* to, std::int64_t n);
   /// Multiply-adds on registers alone; returns the operations done.
   double (*burst)(std::int64_t rounds);
-  void (*begin)();  ///< on each thread before its first tile; may be null
-  void (*end)();    ///< on each thread after its last tile; may be null
+  void (*begin)();                ///< on each thread before its first tile; may be null
+  void (*end)();                  ///< on each thread after its last tile; may be null
+  bool reads_a_in_place = false;  ///< whole tiles of rows, where K is a multiple of k_unit
 
   [[nodiscard]] std::int64_t padded_k(std::int64_t k) const {
     return (k + k_unit - 1) / k_unit * k_unit;
