@@ -128,9 +128,10 @@ struct AmxGemm {
 
 /// The whole set; packing and rounding are AVX-512.
 template <class Tiles>
-[[nodiscard]] constexpr GemmKernelSet make_amx_kernels(
-    const char* name, void (*pack_a)(const PackJob&), void (*pack_b)(const PackJob&),
-    void (*round)(const float*, BF16*, std::int64_t)) {
+[[nodiscard]] constexpr GemmKernelSet make_amx_kernels(const char* name,
+                                                       void (*pack_a)(const PackJob&),
+                                                       void (*pack_b)(const PackJob&),
+                                                       void (*round)(const RoundJob&)) {
   return {.name = name,
           .rows = AmxGemm<Tiles>::kRows,
           .columns = AmxGemm<Tiles>::kColumns,

@@ -257,10 +257,12 @@ class Item {
 
   void round(const TileJob& tile, std::int64_t first, std::int64_t column) const {
     const MatrixView<BF16> out = p_.c.as<BF16>();
-    for (std::int64_t row = 0; row < tile.rows; ++row) {
-      BF16* to = out.row(first_row_ + first + row) + first_column_ + column;
-      kernels_.round(tile.c + row * c_stride_, to, tile.columns);
-    }
+    kernels_.round({.from = tile.c,
+                    .from_stride = c_stride_,
+                    .to = out.row(first_row_ + first) + first_column_ + column,
+                    .to_stride = p_.c.row_stride,
+                    .rows = tile.rows,
+                    .columns = tile.columns});
   }
 
   const GemmKernelSet& kernels_;

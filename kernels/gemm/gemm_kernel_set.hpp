@@ -83,6 +83,16 @@ struct TileJob {
   Ahead* ahead = nullptr;  ///< never null for a tile; not every kernel set fetches it
 };
 
+/// A tile of sums to BF16, rounded to nearest even.
+struct RoundJob {
+  const float* from = nullptr;
+  std::int64_t from_stride = 0;
+  BF16* to = nullptr;
+  std::int64_t to_stride = 0;
+  std::int64_t rows = 0;
+  std::int64_t columns = 0;
+};
+
 struct GemmKernelSet {
   const char* name;
   std::int64_t rows;
@@ -93,7 +103,7 @@ struct GemmKernelSet {
   void (*pack_a)(const PackJob&);
   void (*pack_b)(const PackJob&);
   void (*tile)(const TileJob&);
-  void (*round)(const float* from, BF16* to, std::int64_t n);
+  void (*round)(const RoundJob&);
   /// Multiply-adds on registers alone; returns the operations done.
   double (*burst)(std::int64_t rounds);
   void (*begin)();                ///< on each thread before its first tile; may be null

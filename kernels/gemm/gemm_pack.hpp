@@ -18,7 +18,7 @@ void pack_floats(const PackJob& job);
 void pack_bf16_pairs(const PackJob& job);
 /// [K/32][width][32 elements along K]: AMX's left operand.
 void pack_bf16_rows(const PackJob& job);
-void round_to_bf16(const float* from, BF16* to, std::int64_t n);
+void round_to_bf16(const RoundJob& job);
 }  // namespace avx512
 
 }  // namespace sluice::kernels

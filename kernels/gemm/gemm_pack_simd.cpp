@@ -3,6 +3,7 @@
 // Stores are always whole registers: in a panel narrower than a register the surplus lands on the
 // next index of K, which is written after it, and behind the last one on the slack between panels.
 #include <algorithm>
+#include <array>
 
 #include "kernels/gemm/gemm_pack.hpp"
 
@@ -262,31 +263,87 @@ void pack(const PackJob& job) {
 }
 
 #if SLUICE_ISA_IS_AVX512
-// 16 lines x 32 of K as 16 rows of 64 bytes. Lines that are not there stay as they are.
-void pack_square(const PackJob& job, std::int64_t line, std::int64_t k, float* out) {
+
+constexpr std::int64_t kRowK = 32;  // of K, in a row of a tile
+constexpr int kLineGroup = 8;       // lines that are transposed together
+
+// Where K runs along memory rows: pieces of those rows.
+void copy_to_rows(const PackJob& job, std::int64_t panel, float* out) {
   using Source = TwoElementsAWord;
-  const std::int64_t lines = std::min<std::int64_t>(job.lines - line, kWords);
-  const std::int64_t left = std::min<std::int64_t>(job.k - k, 2 * kWords);
-  const std::int64_t first_line = job.first_line + line;
-  if (job.operand->k_along_row) {
+  const std::int64_t lines = std::min(job.lines - panel * job.width, job.panel_width(panel));
+  const std::int64_t whole = job.k / kRowK * kRowK;
+  for (std::int64_t line = 0; line < lines; ++line) {
+    const std::byte* row = job.operand->row(job.first_line + panel * job.width + line);
+    float* to = out + line * kWords;
+    for (std::int64_t k = 0; k < whole; k += kRowK, to += job.width * kWords) {
+      store_words(to, Source::along(row, job.first_k + k));
+    }
+    if (whole < job.k) store_words(to, Source::along(row, job.first_k + whole, job.k - whole));
+  }
+}
+
+// Eight 16-bit words of each of 32 memory rows: register j of the result holds the rows 8 i + j in
+// its 128-bit lane i.
+SLUICE_INLINE void load_words_of_rows(const __m128i* const* rows, __m512i (&r)[kLineGroup]) {
+  for (int j = 0; j < kLineGroup; ++j) {
+    r[j] = _mm512_castsi128_si512(_mm_loadu_si128(rows[j]));
+    r[j] = _mm512_mask_broadcast_i32x4(r[j], 0x00f0, _mm_loadu_si128(rows[8 + j]));
+    r[j] = _mm512_mask_broadcast_i32x4(r[j], 0x0f00, _mm_loadu_si128(rows[16 + j]));
+    r[j] = _mm512_mask_broadcast_i32x4(r[j], 0xf000, _mm_loadu_si128(rows[24 + j]));
+  }
+}
+
+// Within each 128-bit lane, an 8 x 8 transposition of 16-bit words.
+SLUICE_INLINE void transpose_words(__m512i (&r)[kLineGroup]) {
+  __m512i pairs[kLineGroup], quads[kLineGroup];
+  for (int i = 0; i < kLineGroup; i += 2) {
+    pairs[i] = _mm512_unpacklo_epi16(r[i], r[i + 1]);
+    pairs[i + 1] = _mm512_unpackhi_epi16(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < kLineGroup; i += 4) {
+    for (int j = 0; j < 2; ++j) {
+      quads[i + 2 * j] = _mm512_unpacklo_epi32(pairs[i + j], pairs[i + j + 2]);
+      quads[i + 2 * j + 1] = _mm512_unpackhi_epi32(pairs[i + j], pairs[i + j + 2]);
+    }
+  }
+  for (int i = 0; i < 4; ++i) {
+    r[2 * i] = _mm512_unpacklo_epi64(quads[i], quads[i + 4]);
+    r[2 * i + 1] = _mm512_unpackhi_epi64(quads[i], quads[i + 4]);
+  }
+}
+
+// Where K runs across memory rows: 32 of them, from the left to the right.
+void transpose_to_rows(const PackJob& job, std::int64_t k) {
+  static constexpr std::array<BF16, kLineGroup> kZeros{};
+  const std::byte* rows[kRowK];
+  for (std::int64_t i = 0; i < kRowK; ++i) {
+    rows[i] = k + i < job.k ? job.operand->row(job.first_k + k + i) : nullptr;
+  }
+  for (std::int64_t line = 0; line < job.lines; line += kLineGroup) {
+    const std::int64_t at = job.first_line + line;
+    const std::int64_t lines = std::min<std::int64_t>(job.lines - line, kLineGroup);
+    alignas(16) BF16 copies[kRowK][kLineGroup];  // where eight lines would reach past the row
+    const bool is_edge = at + kLineGroup > job.all_lines;
+    const __m128i* from[kRowK];
+    for (std::int64_t i = 0; i < kRowK; ++i) {
+      const auto* row = reinterpret_cast<const BF16*>(rows[i]);
+      const BF16* words = row == nullptr ? kZeros.data() : row + at;
+      if (is_edge && row != nullptr) {
+        std::copy_n(words, lines, copies[i]);
+        std::fill(copies[i] + lines, copies[i] + kLineGroup, BF16{});
+        words = copies[i];
+      }
+      from[i] = reinterpret_cast<const __m128i*>(words);
+    }
+    __m512i r[kLineGroup];
+    load_words_of_rows(from, r);
+    transpose_words(r);
+    float* out = reinterpret_cast<float*>(job.out + line / job.width * job.panel_stride) +
+                 (k / kRowK * job.width + line % job.width) * kWords;
     for (std::int64_t i = 0; i < lines; ++i) {
-      const std::byte* row = job.operand->row(first_line + i);
-      store_words(out + i * kWords, Source::along(row, job.first_k + k, left));
+      store_words(out + i * kWords, _mm512_castsi512_ps(r[i]));
     }
-    return;
   }
-  Words r[kWords];
-  for (int i = 0; i < kWords; ++i) {
-    if (2 * i >= left) {
-      r[i] = no_words();
-      continue;
-    }
-    const MemoryRows rows = memory_rows<Source>(job, k + 2 * i);
-    const std::int64_t n = job.all_lines - first_line;
-    r[i] = n >= kWords ? Source::across(rows, first_line) : Source::across(rows, first_line, n);
-  }
-  transpose(r);
-  for (std::int64_t i = 0; i < lines; ++i) store_words(out + i * kWords, r[i]);
 }
 #endif
 
@@ -305,21 +362,24 @@ void pack_floats(const PackJob& job) {
 void pack_bf16_pairs(const PackJob& job) { pack<TwoElementsAWord>(job); }
 
 void pack_bf16_rows(const PackJob& job) {
-  constexpr std::int64_t kStep = 32;
-  for (std::int64_t panel = 0; panel < job.panels(); ++panel) {
-    auto* out = reinterpret_cast<float*>(job.out + panel * job.panel_stride);
-    for (std::int64_t k = 0; k < job.padded_k; k += kStep, out += job.width * kWords) {
-      for (std::int64_t l = 0; l < job.panel_width(panel); l += kWords) {
-        pack_square(job, panel * job.width + l, k, out + l * kWords);
-      }
+  if (job.operand->k_along_row) {
+    for (std::int64_t panel = 0; panel < job.panels(); ++panel) {
+      copy_to_rows(job, panel, reinterpret_cast<float*>(job.out + panel * job.panel_stride));
     }
+  } else {
+    for (std::int64_t k = 0; k < job.k; k += kRowK) transpose_to_rows(job, k);
   }
 }
 
-void round_to_bf16(const float* from, BF16* to, std::int64_t n) {
-  std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) store(to + i, load(from + i));
-  if (i < n) store_first(to + i, load_first(from + i, n - i), n - i);
+void round_to_bf16(const RoundJob& job) {
+  for (std::int64_t row = 0; row < job.rows; ++row) {
+    const float* from = job.from + row * job.from_stride;
+    BF16* to = job.to + row * job.to_stride;
+    std::int64_t i = 0;
+    for (; i + kLanes <= job.columns; i += kLanes) store(to + i, load(from + i));
+    if (i < job.columns)
+      store_first(to + i, load_first(from + i, job.columns - i), job.columns - i);
+  }
 }
 
 #endif
