@@ -21,6 +21,7 @@ struct AmxGemm {
   static constexpr std::int64_t kRows = 2 * kSide;
   static constexpr std::int64_t kColumns = 2 * kSide;
   static constexpr std::int64_t kStep = 32;  ///< of K, in one dot
+  static constexpr int kLinesAhead = 2;      ///< to fetch a step: more would hold up the loads
   static constexpr std::int64_t kRowBytes = 64;
   static constexpr std::int64_t kFloatBytes = sizeof(float);
 
@@ -35,6 +36,7 @@ struct AmxGemm {
     float* c;
     std::int64_t c_stride;
     bool load;
+    Ahead* ahead;
   };
 
   template <int kTile>
@@ -56,7 +58,9 @@ struct AmxGemm {
     if constexpr (kTall && kWide) begin_sum<3>(block, below + kSide);
     const std::byte* a = block.a;
     const std::byte* b = block.b;
+    Ahead ahead = *block.ahead;
     for (std::int64_t step = 0; step < block.steps; ++step) {
+      for (int line = 0; line < kLinesAhead; ++line) ahead.fetch_line();
       Tiles::template load<4>(a, block.a_row_bytes);
       Tiles::template load<6>(b, block.b_row_bytes);
       Tiles::template dot<0, 4, 6>();
@@ -69,6 +73,7 @@ struct AmxGemm {
       a += block.a_step_bytes;
       b += kSide * block.b_row_bytes;
     }
+    *block.ahead = ahead;
     Tiles::template store<0>(block.c, block.c_stride * kFloatBytes);
     if constexpr (kWide) Tiles::template store<1>(block.c + kSide, block.c_stride * kFloatBytes);
     if constexpr (kTall) Tiles::template store<2>(below, block.c_stride * kFloatBytes);
@@ -97,7 +102,8 @@ struct AmxGemm {
                 .steps = job.k / kStep,
                 .c = job.c,
                 .c_stride = job.c_stride,
-                .load = job.load};
+                .load = job.load,
+                .ahead = job.ahead};
     if (job.rows % kSide == 0 && job.columns % kSide == 0) return multiply(block, tall, wide);
     alignas(64) std::array<float, kRows * kColumns> edge{};  // tiles have no masks
     if (job.load) copy(job.c, job.c_stride, edge.data(), kColumns, job);

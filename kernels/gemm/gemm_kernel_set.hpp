@@ -80,7 +80,7 @@ struct TileJob {
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   bool load = false;       ///< start from what c holds instead of zero
-  Ahead* ahead = nullptr;  ///< never null for a tile; not every kernel set fetches it
+  Ahead* ahead = nullptr;  ///< never null
 };
 
 /// A tile of sums to BF16, rounded to nearest even.
