@@ -7,9 +7,10 @@ namespace sluice::kernels::SLUICE_ISA {
 namespace {
 
 // All lanes are there, and K > 0. Sums stay in registers throughout: a branch around the loop, or a
-// second loop, would make the compiler park them on the stack. Lines are fetched one at a time, for
-// a burst of them would hold up the loads of A and B: first those of C, this tile's to be stored or
-// the next one's (the rows below) to be loaded, then what the driver wants.
+// second loop, would make the compiler park them on the stack. One line is fetched in four words of
+// K, for one on its way from memory holds a buffer that lines of A and B, on theirs from L2, need
+// too: first those of C, this tile's to be stored or the next one's (the rows below) to be loaded,
+// then what the driver wants.
 template <class Words, int kRows, int kL, bool kLoad>
 void multiply_tile(const TileJob& job) {
   Lanes sums[kRows][kL];
@@ -23,14 +24,7 @@ void multiply_tile(const TileJob& job) {
   const auto* a = reinterpret_cast<const float*>(job.a);
   const auto* b = reinterpret_cast<const float*>(job.b);
   std::int64_t words = job.k / Words::kElements;
-  do {
-    if (c_rows_ahead > 0) {
-      for (int l = 0; l < kL; ++l) __builtin_prefetch(c_ahead + l * kLanes, 0, Ahead::kLocality);
-      c_ahead += job.c_stride;
-      --c_rows_ahead;
-    } else {
-      ahead.fetch_line();
-    }
+  const auto multiply_word = [&] {
     Lanes right[kL];
     for (int l = 0; l < kL; ++l) right[l] = load(b + l * kLanes);
     for (int r = 0; r < kRows; ++r) {
@@ -39,7 +33,24 @@ void multiply_tile(const TileJob& job) {
     }
     a += kRows;
     b += kL * kLanes;
-  } while (--words > 0);
+  };
+  while (true) {
+    if (c_rows_ahead > 0) {
+      for (int l = 0; l < kL; ++l) __builtin_prefetch(c_ahead + l * kLanes, 0, Ahead::kLocality);
+      c_ahead += job.c_stride;
+      --c_rows_ahead;
+    } else {
+      ahead.fetch_line();
+    }
+    multiply_word();
+    if (--words == 0) break;
+    multiply_word();
+    if (--words == 0) break;
+    multiply_word();
+    if (--words == 0) break;
+    multiply_word();
+    if (--words == 0) break;
+  }
   *job.ahead = ahead;
   for (int r = 0; r < kRows; ++r) {
     for (int l = 0; l < kL; ++l) store(job.c + r * job.c_stride + l * kLanes, sums[r][l]);
