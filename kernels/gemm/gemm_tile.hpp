@@ -24,7 +24,7 @@ void multiply_tile(const TileJob& job) {
   const auto* a = reinterpret_cast<const float*>(job.a);
   const auto* b = reinterpret_cast<const float*>(job.b);
   std::int64_t words = job.k / Words::kElements;
-  const auto multiply_word = [&] {
+  const auto multiply_word = [&]() __attribute__((always_inline)) {
     Lanes right[kL];
     for (int l = 0; l < kL; ++l) right[l] = load(b + l * kLanes);
     for (int r = 0; r < kRows; ++r) {
