@@ -10,6 +10,8 @@ namespace sluice::kernels {
 namespace avx2 {
 /// A word is an fp32 element; BF16 is widened.
 void pack_floats(const PackJob& job);
+/// GemmKernelSet::round.
+void round_to_bf16(const RoundJob& job);
 }  // namespace avx2
 
 namespace avx512 {

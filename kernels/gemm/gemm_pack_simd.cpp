@@ -357,6 +357,17 @@ void pack_floats(const PackJob& job) {
   }
 }
 
+void round_to_bf16(const RoundJob& job) {
+  for (std::int64_t row = 0; row < job.rows; ++row) {
+    const float* from = job.from + row * job.from_stride;
+    BF16* to = job.to + row * job.to_stride;
+    std::int64_t i = 0;
+    for (; i + kLanes <= job.columns; i += kLanes) store(to + i, load(from + i));
+    if (i < job.columns)
+      store_first(to + i, load_first(from + i, job.columns - i), job.columns - i);
+  }
+}
+
 #if SLUICE_ISA_IS_AVX512
 
 void pack_bf16_pairs(const PackJob& job) { pack<TwoElementsAWord>(job); }
@@ -368,17 +379,6 @@ void pack_bf16_rows(const PackJob& job) {
     }
   } else {
     for (std::int64_t k = 0; k < job.k; k += kRowK) transpose_to_rows(job, k);
-  }
-}
-
-void round_to_bf16(const RoundJob& job) {
-  for (std::int64_t row = 0; row < job.rows; ++row) {
-    const float* from = job.from + row * job.from_stride;
-    BF16* to = job.to + row * job.to_stride;
-    std::int64_t i = 0;
-    for (; i + kLanes <= job.columns; i += kLanes) store(to + i, load(from + i));
-    if (i < job.columns)
-      store_first(to + i, load_first(from + i, job.columns - i), job.columns - i);
   }
 }
 

@@ -117,17 +117,5 @@ double burst(std::int64_t rounds) {
   return static_cast<double>(rounds) * kChains * kLanes * 2 * Words::kElements;
 }
 
-/// GemmKernelSet::round.
-void round(const RoundJob& job) {
-  for (std::int64_t row = 0; row < job.rows; ++row) {
-    const float* from = job.from + row * job.from_stride;
-    BF16* to = job.to + row * job.to_stride;
-    std::int64_t i = 0;
-    for (; i + kLanes <= job.columns; i += kLanes) store(to + i, load(from + i));
-    if (i < job.columns)
-      store_first(to + i, load_first(from + i, job.columns - i), job.columns - i);
-  }
-}
-
 }  // namespace
 }  // namespace sluice::kernels::SLUICE_ISA
