@@ -4,7 +4,7 @@
 namespace sluice::graph {
 namespace {
 
-Program program(ScheduleSize size, std::int32_t) {
+Program gpipe_program(ScheduleSize size, std::int32_t) {
   Program out;
   for (const PassKind kind : {PassKind::kForward, PassKind::kBackward}) {
     for (std::int32_t m = 0; m < size.micro_batches; ++m) out.push_back(Pass{kind, 0, m});
@@ -22,7 +22,7 @@ ScheduleKind gpipe() {
   kind.placement = [](ScheduleSize size) {
     return Placement::one_way(size.ranks, 1, size.micro_batches);
   };
-  kind.program = program;
+  kind.program = gpipe_program;
   kind.published = [](ScheduleSize size, const PassTimes& t) {
     return Published{"(PP-1)(F+B)", (size.ranks - 1) * (t.forward + t.backward), "M",
                      size.micro_batches};

@@ -32,7 +32,7 @@ class Writer {
   Program program_;
 };
 
-Program program(ScheduleSize size, std::int32_t rank) {
+Program zero_bubble_v_program(ScheduleSize size, std::int32_t rank) {
   const std::int32_t total = std::max(2 * size.ranks - 1, size.micro_batches);
   const std::int32_t to_last = size.ranks - rank;
   Writer out(size.micro_batches);
@@ -78,7 +78,7 @@ ScheduleKind zero_bubble_v() {
   kind.placement = [](ScheduleSize size) {
     return Placement::v_shape(size.ranks, size.micro_batches);
   };
-  kind.program = program;
+  kind.program = zero_bubble_v_program;
   kind.published = [](ScheduleSize size, const PassTimes&) {
     return Published{"0 between the first and the last pass where F = I = W", std::nullopt, "2P",
                      2 * size.ranks};

@@ -7,6 +7,7 @@
 
 #include "actors/channel.hpp"
 #include "actors/flow.hpp"
+#include "runtime/bench/median.hpp"
 #include "runtime/host/caf_host.hpp"
 #include "runtime/host/caf_ping_pong.hpp"
 
@@ -22,7 +23,7 @@ using graph::ActorKind;
 constexpr ActorIndex kSender = 0;
 constexpr ActorIndex kReceiver = 1;
 constexpr ActorIndex kChannel = 2;
-constexpr std::int32_t kWarmUp = 1'000;
+constexpr std::int32_t kWarmUpMessages = 1'000;
 
 Key key_of(std::int32_t index) {
   return {
@@ -82,16 +83,10 @@ Result<double> channel_seconds(const ActorsBenchOptions& options, std::int32_t c
            std::make_unique<actors::Channel>(
                actors::Channel::Config{kChannel, kSender, kReceiver, credits}));
   SLUICE_TRY(host.start());
-  SLUICE_TRY(send_all(host, kWarmUp));
+  SLUICE_TRY(send_all(host, kWarmUpMessages));
   SLUICE_ASSIGN(const double seconds, send_all(host, options.messages));
   SLUICE_TRY(host.stop());
   return seconds;
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
 }
 
 }  // namespace

@@ -13,6 +13,7 @@
 #include "kernels/cpu/features.hpp"
 #include "kernels/gemm/gemm.hpp"
 #include "kernels/gemm/peak.hpp"
+#include "runtime/bench/median.hpp"
 
 namespace sluice::bench {
 namespace {
@@ -24,12 +25,6 @@ using Clock = std::chrono::steady_clock;
 
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
 }
 
 // Small numbers in [-1, 1): sums stay far from overflow and from denormals.

@@ -8,6 +8,7 @@
 #include "kernels/base/random.hpp"
 #include "kernels/cpu/profile.hpp"
 #include "kernels/gemm/peak.hpp"
+#include "runtime/bench/median.hpp"
 #include "runtime/bench/record_meter.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/engine/process_memory.hpp"
@@ -18,7 +19,7 @@ namespace sluice::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr std::int64_t kWarmUp = 2;
+constexpr std::int64_t kWarmUpSteps = 2;
 
 class RandomTokens final : public actors::SampleReader {
  public:
@@ -37,11 +38,6 @@ class RandomTokens final : public actors::SampleReader {
  private:
   std::uint64_t vocab_size_;
 };
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
 
 // Forward operations times three: the gradient of each product is two more of the same size.
 double operations_of(const graph::ModelSummary& summary, std::int64_t tokens) {
@@ -102,7 +98,7 @@ TrainBenchReport::Recording measure(const RecordMeter& meter, const std::vector<
                                     double bytes) {
   std::vector<double> plain, recorded;
   for (std::size_t i = 0; i < steps_s.size(); ++i)
-    ((i + kWarmUp) % 2 == 0 ? plain : recorded).push_back(steps_s[i]);
+    ((i + kWarmUpSteps) % 2 == 0 ? plain : recorded).push_back(steps_s[i]);
   TrainBenchReport::Recording out;
   if (recorded.empty()) return out;
   const auto n = static_cast<double>(recorded.size());
@@ -149,10 +145,10 @@ Result<TrainBenchReport> run_train_bench(const config::Config& config,
   }
   SLUICE_TRY(cluster->start());
 
-  SLUICE_TRY(run_steps(*cluster, 0, kWarmUp, &report.first_loss, nullptr));
+  SLUICE_TRY(run_steps(*cluster, 0, kWarmUpSteps, &report.first_loss, nullptr));
   const std::int64_t blocks = cluster->device().allocator().statistics().blocks;
   cluster->device().reset_statistics();
-  SLUICE_ASSIGN(report.steps_s, run_steps(*cluster, kWarmUp, kWarmUp + options.steps,
+  SLUICE_ASSIGN(report.steps_s, run_steps(*cluster, kWarmUpSteps, kWarmUpSteps + options.steps,
                                           &report.first_loss, meter.get()));
   report.new_blocks = cluster->device().allocator().statistics().blocks - blocks;
   if (options.profile) read_profile(*cluster, options.steps, report);

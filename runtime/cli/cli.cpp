@@ -24,6 +24,12 @@ int report(const Error& error) {
 
 }  // namespace
 
+Result<int> print(std::string_view text) {
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if (!written || std::fflush(stdout) != 0) return failed("cannot write to standard output");
+  return 0;
+}
+
 int run_cli(int argc, const char* const* argv) {
   CLI::App app("Sluice trains and serves DeepSeek-V3-style mixture-of-experts models.", "sluice");
   app.require_subcommand(1);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <string_view>
 
 #include "kernels/base/result.hpp"
 
@@ -30,6 +31,9 @@ AddCommand add_simulate;
 AddCommand add_tokenize;
 AddCommand add_trace;
 AddCommand add_train;
+
+/// What a command has to say, on standard output: 0, or an Error where it did not get there.
+Result<int> print(std::string_view text);
 
 /// Exit codes: 0 done, 1 something failed later, 2 the caller's input is wrong. An Error is one
 /// line on standard error, "sluice: error: ...".

@@ -15,7 +15,7 @@
 namespace sluice {
 namespace {
 
-struct Arguments {
+struct BenchArguments {
   ConfigOptions config;
   bool json = false;
   // gemm
@@ -33,13 +33,7 @@ struct Arguments {
   bench::SimBenchOptions simulate;
 };
 
-Result<int> print(const std::string& text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  if (!written || std::fflush(stdout) != 0) return failed("cannot write to standard output");
-  return 0;
-}
-
-Result<std::vector<bench::GemmTask>> gemm_tasks(const Arguments& arguments) {
+Result<std::vector<bench::GemmTask>> gemm_tasks(const BenchArguments& arguments) {
   std::vector<bench::GemmTask> tasks = bench::cube_tasks();
   for (const std::string& path : arguments.models) {
     SLUICE_ASSIGN(const store::HfConfig model, store::read_hf_config(path));
@@ -50,7 +44,7 @@ Result<std::vector<bench::GemmTask>> gemm_tasks(const Arguments& arguments) {
   return tasks;
 }
 
-Result<int> bench_gemm(const Arguments& arguments) {
+Result<int> bench_gemm(const BenchArguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   if (config.precision.recipe == "fp8") {
     return invalid_input("{} is fp8, which is simulated only; use fp32 or bf16",
@@ -77,7 +71,7 @@ ConfigOptions published_step(ConfigOptions options) {
   return options;
 }
 
-Result<int> bench_train(Arguments arguments) {
+Result<int> bench_train(BenchArguments arguments) {
   SLUICE_ASSIGN(arguments.train.payloads, trace::payloads_from_name(arguments.payloads));
   SLUICE_ASSIGN(const config::Config config, published_step(arguments.config).load());
   SLUICE_ASSIGN(const bench::TrainBenchReport report,
@@ -85,7 +79,7 @@ Result<int> bench_train(Arguments arguments) {
   return print(arguments.json ? bench::to_json(report).dump() + "\n" : bench::to_table(report));
 }
 
-Result<int> bench_actors(const Arguments& arguments) {
+Result<int> bench_actors(const BenchArguments& arguments) {
   SLUICE_ASSIGN(bench::ActorsBenchReport report, bench::run_actors_bench(arguments.actors));
   if (!arguments.step_model.empty()) {
     ConfigOptions options = arguments.config;
@@ -99,14 +93,14 @@ Result<int> bench_actors(const Arguments& arguments) {
   return print(kernels::cpu_description() + "\n" + bench::to_table(report));
 }
 
-Result<int> bench_simulate(const Arguments& arguments) {
+Result<int> bench_simulate(const BenchArguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   SLUICE_ASSIGN(const bench::SimBenchReport report,
                 bench::run_sim_bench(config, arguments.simulate));
   return print(arguments.json ? bench::to_json(report).dump() + "\n" : bench::to_table(report));
 }
 
-void add_gemm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
+void add_gemm(CLI::App& bench, const std::shared_ptr<BenchArguments>& arguments, CommandRun& run) {
   auto* command = bench.add_subcommand(
       "gemm", "Matrix products: cubes and the shapes of models, as shares of the peak");
   command->add_option("--model", arguments->models,
@@ -123,7 +117,7 @@ void add_gemm(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Comm
   command->callback([arguments, &run] { run = [arguments] { return bench_gemm(*arguments); }; });
 }
 
-void add_bench_train(CLI::App& bench, const std::shared_ptr<Arguments>& arguments,
+void add_bench_train(CLI::App& bench, const std::shared_ptr<BenchArguments>& arguments,
                      CommandRun& run) {
   auto* command = bench.add_subcommand(
       "train", "Training steps on random tokens: tokens a second and where the time goes");
@@ -141,7 +135,8 @@ void add_bench_train(CLI::App& bench, const std::shared_ptr<Arguments>& argument
   command->callback([arguments, &run] { run = [arguments] { return bench_train(*arguments); }; });
 }
 
-void add_actors(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
+void add_actors(CLI::App& bench, const std::shared_ptr<BenchArguments>& arguments,
+                CommandRun& run) {
   auto* command = bench.add_subcommand(
       "actors", "Messages between actors, beside a ping-pong of two plain CAF actors");
   command->add_option("--messages", arguments->actors.messages, "in one run")
@@ -163,7 +158,7 @@ void add_actors(CLI::App& bench, const std::shared_ptr<Arguments>& arguments, Co
   command->callback([arguments, &run] { run = [arguments] { return bench_actors(*arguments); }; });
 }
 
-void add_bench_simulate(CLI::App& bench, const std::shared_ptr<Arguments>& arguments,
+void add_bench_simulate(CLI::App& bench, const std::shared_ptr<BenchArguments>& arguments,
                         CommandRun& run) {
   auto* command = bench.add_subcommand(
       "simulate", "The config's actors in virtual time without task bodies: events a second");
@@ -180,7 +175,7 @@ void add_bench_simulate(CLI::App& bench, const std::shared_ptr<Arguments>& argum
 }  // namespace
 
 void add_bench(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<BenchArguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand("bench", "Measure this machine and what Sluice makes of it");
   command->require_subcommand(1);
   add_gemm(*command, arguments, run);

@@ -1,6 +1,5 @@
 // sluice config dump|explain: what a run's config is, and what each key means.
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -11,24 +10,18 @@
 namespace sluice {
 namespace {
 
-struct Arguments {
+struct ConfigArguments {
   ConfigOptions config;
   std::string key;
   bool json = false;
 };
 
-Result<int> print(const std::string& text) {
-  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  if (!written || std::fflush(stdout) != 0) return failed("cannot write to standard output");
-  return 0;
-}
-
-Result<int> dump(const Arguments& arguments) {
+Result<int> dump(const ConfigArguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   return print(arguments.json ? config_to_json(config) : config::dump_toml(config));
 }
 
-Result<int> explain(const Arguments& arguments) {
+Result<int> explain(const ConfigArguments& arguments) {
   std::vector<config::KeyHelp> keys = config::explain_all();
   if (!arguments.key.empty()) {
     SLUICE_ASSIGN(keys, config::explain(arguments.key));
@@ -83,7 +76,7 @@ std::string help_to_json(std::span<const config::KeyHelp> keys) {
 }
 
 void add_config(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<ConfigArguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand("config", "Show a run's config, or explain its keys");
   command->require_subcommand(1);
   auto* dump_command = command->add_subcommand(

@@ -13,7 +13,7 @@
 namespace sluice {
 namespace {
 
-struct Arguments {
+struct GenerateArguments {
   engine::GenerateOptions generate;
   ConfigOptions config;
   std::string checkpoint;
@@ -32,31 +32,28 @@ std::string to_json(const engine::GenerateResult& result) {
   return out.dump(1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
 }
 
-Result<int> generate(const Arguments& arguments) {
+Result<int> generate(const GenerateArguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   engine::Generator::Config load;
   load.checkpoint = arguments.checkpoint;
   load.positions_max = arguments.positions_max;
   SLUICE_ASSIGN(load.cluster, engine::cluster_options(config, {}));
   SLUICE_ASSIGN(const auto generator, engine::Generator::load(std::move(load)));
-  const auto print = [](std::string_view text) {
-    std::fwrite(text.data(), 1, text.size(), stdout);
-    std::fflush(stdout);
-  };
+  const auto write = [](std::string_view text) { static_cast<void>(print(text)); };
   bool begun = arguments.json;
   const auto begin = [&] {  // with the first text: an error writes nothing to standard output
-    if (!std::exchange(begun, true)) print(arguments.generate.prompt);
+    if (!std::exchange(begun, true)) write(arguments.generate.prompt);
   };
   const auto stream = [&](std::string_view text) {
     begin();
-    print(text);
+    write(text);
   };
   SLUICE_ASSIGN(
       const engine::GenerateResult result,
       generator->generate(arguments.generate,
                           arguments.json ? std::function<void(std::string_view)>() : stream));
   begin();
-  print(arguments.json ? to_json(result) : "\n");
+  SLUICE_TRY(print(arguments.json ? to_json(result) : "\n"));  // sees what went wrong before, too
   if (!arguments.json && result.seconds_per_token > 0) {
     fmt::print(stderr, "[{} tokens, {:.1f} tokens/s, first after {:.0f} ms]\n",
                result.tokens.size(), 1 / result.seconds_per_token, result.prompt_seconds * 1e3);
@@ -67,7 +64,7 @@ Result<int> generate(const Arguments& arguments) {
 }  // namespace
 
 void add_generate(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<GenerateArguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand("generate", "Write text with a trained model");
   command
       ->add_option("checkpoint", arguments->checkpoint,

@@ -1,6 +1,5 @@
 // sluice metrics: the loss curve of a run, drawn later.
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <memory>
 
 #include "runtime/cli/cli.hpp"
@@ -15,11 +14,10 @@ void add_metrics(CLI::App& app, CommandRun& run) {
   command->callback([folder, &run] {
     run = [folder]() -> Result<int> {
       SLUICE_ASSIGN(const engine::MetricsHistory history, engine::read_metrics(*folder));
-      fmt::print("{}", draw_loss_curve(history));
       const engine::MetricsHistory::Point& last = history.training.back();
-      fmt::print("         step {}: loss {:.4f}; median {:.0f} tokens/s\n", last.step + 1,
-                 last.loss, history.tokens_per_s);
-      return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
+      return print(draw_loss_curve(history) +
+                   fmt::format("         step {}: loss {:.4f}; median {:.0f} tokens/s\n",
+                               last.step + 1, last.loss, history.tokens_per_s));
     };
   });
 }

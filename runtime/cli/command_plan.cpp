@@ -1,6 +1,5 @@
 // sluice plan: actors, channels, programs and memory of a config, before anything runs.
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -13,7 +12,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct Arguments {
+struct PlanArguments {
   ConfigOptions config;
   bool json = false;
 };
@@ -69,20 +68,19 @@ ordered_json to_json(const graph::Plan& plan) {
   return out;
 }
 
-Result<int> plan(const Arguments& arguments) {
+Result<int> plan(const PlanArguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   SLUICE_ASSIGN(const model::ModelConfig model, config::load_model(config));
   SLUICE_TRY(config::check_model(config, model));
   SLUICE_ASSIGN(const engine::ClusterOptions options, engine::cluster_options(config, model));
   SLUICE_ASSIGN(const graph::Plan made, engine::plan_of(options));
-  fmt::print("{}", arguments.json ? to_json(made).dump(1) + "\n" : graph::to_string(made));
-  return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
+  return print(arguments.json ? to_json(made).dump(1) + "\n" : graph::to_string(made));
 }
 
 }  // namespace
 
 void add_plan(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<PlanArguments>();  // outlives the callback's caller
   auto* command =
       app.add_subcommand("plan", "Show actors, channels, programs and memory of a config");
   add_config_options(*command, arguments->config)->required();

@@ -1,6 +1,5 @@
 // sluice probe: everything a model computes on given tokens, for comparing implementations.
 #include <CLI/CLI.hpp>
-#include <cstdio>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -15,7 +14,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct Arguments {
+struct ProbeArguments {
   ConfigOptions config;
   std::string checkpoint, tokens, out;
   bool backward = false;
@@ -93,7 +92,7 @@ ordered_json to_json(const engine::ProbeResult& result) {
   return out;
 }
 
-Result<engine::ProbeOptions> probe_options(const Arguments& arguments,
+Result<engine::ProbeOptions> probe_options(const ProbeArguments& arguments,
                                            const store::CheckpointReader& checkpoint) {
   std::vector<std::string> sets = kDefaults;
   sets.insert(sets.end(), arguments.config.sets.begin(), arguments.config.sets.end());
@@ -127,7 +126,7 @@ Result<engine::ProbeOptions> probe_options(const Arguments& arguments,
   return options;
 }
 
-Result<int> probe(const Arguments& arguments) {
+Result<int> probe(const ProbeArguments& arguments) {
   SLUICE_ASSIGN(const store::CheckpointReader checkpoint,
                 store::CheckpointReader::open(arguments.checkpoint));
   SLUICE_ASSIGN(engine::ProbeOptions options, probe_options(arguments, checkpoint));
@@ -141,14 +140,13 @@ Result<int> probe(const Arguments& arguments) {
   }
   SLUICE_ASSIGN(const engine::ProbeResult result, engine::probe(checkpoint, std::move(options)));
   SLUICE_TRY(store::write_safetensors(arguments.out, result.tensors));
-  fmt::print("{}\n", to_json(result).dump(1));
-  return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
+  return print(to_json(result).dump(1) + "\n");
 }
 
 }  // namespace
 
 void add_probe(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<ProbeArguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand("probe",
                                      "Run a checkpoint on given tokens and write every hidden "
                                      "state, logit, gate, gradient and updated weight");

@@ -24,7 +24,7 @@ namespace {
 
 using nlohmann::ordered_json;
 
-struct Arguments {
+struct ReplayArguments {
   ConfigOptions config;
   engine::ReplayOptions replay;
   std::string directory, dump;
@@ -136,7 +136,7 @@ std::string to_text(const trace::Comparison& c, const std::string& here, const s
                            c.messages, c.only_here, here, c.only_there, there);
 }
 
-Result<int> compare(const Arguments& arguments) {
+Result<int> compare(const ReplayArguments& arguments) {
   const std::string& here = arguments.compare[0];
   const std::string& there = arguments.compare[1];
   SLUICE_ASSIGN(const trace::Comparison comparison, trace::compare_recordings(here, there));
@@ -146,7 +146,7 @@ Result<int> compare(const Arguments& arguments) {
   return comparison.difference ? 1 : 0;
 }
 
-Result<int> replay(Arguments arguments) {
+Result<int> replay(ReplayArguments arguments) {
   if (!arguments.compare.empty()) return compare(arguments);
   if (arguments.directory.empty())
     return invalid_input("name a recording, or two with --compare (see sluice replay --help)");
@@ -163,16 +163,15 @@ Result<int> replay(Arguments arguments) {
   auto report = engine::replay(options);
   if (options.on_step) fmt::print(stderr, "\r\x1b[K");
   if (!report) return tl::unexpected(std::move(report).error());
-  fmt::print("{}", arguments.json ? to_json(*report).dump(1) + "\n"
-                                  : to_text(*report, !options.actor.empty()));
-  if (std::fflush(stdout) != 0) return failed("cannot write to standard output");
+  SLUICE_TRY(print(arguments.json ? to_json(*report).dump(1) + "\n"
+                                  : to_text(*report, !options.actor.empty())));
   return report->difference ? 1 : 0;
 }
 
 }  // namespace
 
 void add_replay(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<ReplayArguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand(
       "replay", "Run a recording again and compare every message; exit code 1 where one differs");
   auto* recording = command->add_option("recording", arguments->directory,

@@ -15,7 +15,7 @@
 namespace sluice {
 namespace {
 
-struct Arguments {
+struct ScheduleArguments {
   std::string name;
   std::int32_t ranks = 0;
   std::int32_t micro_batches = 0;
@@ -112,7 +112,7 @@ bool is_in_table(std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
-Result<graph::Schedule> read_file(const Arguments& arguments) {
+Result<graph::Schedule> read_file(const ScheduleArguments& arguments) {
   const std::filesystem::path path = arguments.name;
   std::error_code ignored;
   if (path.filename() == path && !path.has_extension() && !std::filesystem::exists(path, ignored)) {
@@ -155,7 +155,7 @@ std::string_view same_order(const graph::Schedule& schedule) {
   return "";
 }
 
-Result<ScheduleView> make_view(const Arguments& arguments) {
+Result<ScheduleView> make_view(const ScheduleArguments& arguments) {
   ScheduleView view;
   SLUICE_ASSIGN(view.times, parse_times(arguments.times, arguments.transfer));
   std::string_view known = arguments.name;
@@ -178,12 +178,7 @@ Result<ScheduleView> make_view(const Arguments& arguments) {
   return view;
 }
 
-Result<int> print(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
-}
-
-Result<int> schedule(const Arguments& arguments) {
+Result<int> schedule(const ScheduleArguments& arguments) {
   SLUICE_ASSIGN(const ScheduleView view, make_view(arguments));
   if (arguments.json) return print(schedule_json(view));
   if (arguments.csv) return print(graph::to_csv(view.schedule));
@@ -215,7 +210,7 @@ std::string footer() {
 }  // namespace
 
 void add_schedule(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<ScheduleArguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand(
       "schedule", "Show a pipeline schedule: order, time, idle and activations of every rank");
   command

@@ -17,7 +17,7 @@
 namespace sluice {
 namespace {
 
-struct Arguments {
+struct SimulateArguments {
   ConfigOptions config;
   std::string hardware;
   std::string rates;
@@ -55,13 +55,9 @@ Status add_what_ifs(SimulationView& view) {
   return {};
 }
 
-Result<int> print(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  return std::fflush(stdout) == 0 ? Result<int>(0) : failed("cannot write to standard output");
-}
-
 // Nothing where no --record is given.
-std::optional<engine::RecordTo> record_to(const Arguments& arguments, const config::Config& config,
+std::optional<engine::RecordTo> record_to(const SimulateArguments& arguments,
+                                          const config::Config& config,
                                           const model::ModelConfig& model, std::string device) {
   if (arguments.record.empty()) return std::nullopt;
   engine::RecordTo out{arguments.record, engine::describe_run(config, model, {})};
@@ -72,13 +68,13 @@ std::optional<engine::RecordTo> record_to(const Arguments& arguments, const conf
   return out;
 }
 
-Result<int> print_result(const Arguments& arguments, std::string result) {
+Result<int> print_result(const SimulateArguments& arguments, std::string result) {
   if (!arguments.json && !arguments.record.empty())
     result += fmt::format("recorded; look at it with: sluice trace report {}\n", arguments.record);
   return print(result);
 }
 
-Result<int> simulate(const Arguments& arguments) {
+Result<int> simulate(const SimulateArguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   SLUICE_ASSIGN(const model::ModelConfig model, config::load_model(config));
   SLUICE_TRY(config::check_model(config, model));
@@ -116,7 +112,7 @@ Result<int> simulate(const Arguments& arguments) {
 }  // namespace
 
 void add_simulate(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<SimulateArguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand(
       "simulate", "Predict a training step on described hardware: time, parts, memory");
   add_config_options(*command, arguments->config)->required();

@@ -13,7 +13,7 @@
 namespace sluice {
 namespace {
 
-struct Arguments {
+struct TraceArguments {
   std::string directory;
   std::string out, html, svg;
   std::int64_t step = 0;
@@ -28,7 +28,7 @@ tl::unexpected<Error> file_failure(const std::string& path) {
   return failed("cannot write {}: {}", path, std::generic_category().message(errno));
 }
 
-Result<int> export_trace(const Arguments& arguments) {
+Result<int> export_trace(const TraceArguments& arguments) {
   SLUICE_ASSIGN(const trace::Timeline timeline, trace::read_timeline(arguments.directory));
   const std::unique_ptr<std::FILE, Close> file(std::fopen(arguments.out.c_str(), "w"));
   if (file == nullptr) {
@@ -41,12 +41,12 @@ Result<int> export_trace(const Arguments& arguments) {
     return {};
   }));
   if (std::fflush(file.get()) != 0) return file_failure(arguments.out);
-  fmt::print("wrote {} ({} tasks, {} messages); open it at ui.perfetto.dev\n", arguments.out,
-             timeline.tasks.size(), timeline.messages.size());
-  return 0;
+  return print(fmt::format("wrote {} ({} tasks, {} messages); open it at ui.perfetto.dev\n",
+                           arguments.out, timeline.tasks.size(), timeline.messages.size()));
 }
 
-void add_export(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
+void add_export(CLI::App& trace, const std::shared_ptr<TraceArguments>& arguments,
+                CommandRun& run) {
   auto* command = trace.add_subcommand(
       "export", "Lanes, channels, messages and counters as JSON for Perfetto or Chrome");
   command
@@ -57,7 +57,7 @@ void add_export(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, Co
   command->callback([arguments, &run] { run = [arguments] { return export_trace(*arguments); }; });
 }
 
-Result<int> report_trace(const Arguments& arguments) {
+Result<int> report_trace(const TraceArguments& arguments) {
   SLUICE_ASSIGN(const trace::Timeline timeline, trace::read_timeline(arguments.directory));
   std::optional<std::int64_t> step;
   if (arguments.step > 0) step = arguments.step;
@@ -66,16 +66,12 @@ Result<int> report_trace(const Arguments& arguments) {
     SLUICE_TRY(store::write_text(arguments.html, report_page(timeline, report)));
   if (!arguments.svg.empty())
     SLUICE_TRY(store::write_text(arguments.svg, report_svg(timeline, report)));
-  if (arguments.json) {
-    fmt::print("{}\n", report_json(timeline, report));
-  } else {
-    fmt::print("{}", report_text(timeline, report, terminal_style()));
-  }
-  if (std::fflush(stdout) != 0) return failed("cannot write to standard output");
-  return 0;
+  return print(arguments.json ? report_json(timeline, report) + "\n"
+                              : report_text(timeline, report, terminal_style()));
 }
 
-void add_report(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, CommandRun& run) {
+void add_report(CLI::App& trace, const std::shared_ptr<TraceArguments>& arguments,
+                CommandRun& run) {
   auto* command = trace.add_subcommand(
       "report",
       "Bubble, hidden and exposed communication, busy shares, expert load, longest chain of waits");
@@ -97,7 +93,7 @@ void add_report(CLI::App& trace, const std::shared_ptr<Arguments>& arguments, Co
 }  // namespace
 
 void add_trace(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<TraceArguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand("trace", "Show what happened in a recorded run");
   command->require_subcommand(1);
   add_export(*command, arguments, run);

@@ -17,7 +17,7 @@
 namespace sluice {
 namespace {
 
-struct Arguments {
+struct TrainArguments {
   ConfigOptions config;
   engine::TrainOptions options;
   std::string payloads = "none";
@@ -120,7 +120,7 @@ class Display {
   double unigram_ = 0;
 };
 
-void print_end(const config::Config& config, const Arguments& arguments,
+void print_end(const config::Config& config, const TrainArguments& arguments,
                const engine::TrainOutcome& outcome) {
   if (auto history = engine::read_metrics(config.run.directory))
     fmt::print("\n{}\n", draw_loss_curve(*history));
@@ -146,7 +146,7 @@ void print_end(const config::Config& config, const Arguments& arguments,
              config.train.steps, command);
 }
 
-Result<int> train(Arguments arguments) {
+Result<int> train(TrainArguments arguments) {
   SLUICE_ASSIGN(arguments.options.payloads, trace::payloads_from_name(arguments.payloads));
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   std::signal(SIGINT, on_interrupt);
@@ -162,7 +162,7 @@ Result<int> train(Arguments arguments) {
 }  // namespace
 
 void add_train(CLI::App& app, CommandRun& run) {
-  const auto arguments = std::make_shared<Arguments>();  // outlives the callback's caller
+  const auto arguments = std::make_shared<TrainArguments>();  // outlives the callback's caller
   auto* command = app.add_subcommand("train", "Train a model from a config");
   add_config_options(*command, arguments->config)->required();
   command->add_flag("--resume", arguments->options.resume,

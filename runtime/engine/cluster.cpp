@@ -11,13 +11,12 @@
 #include "actors/wait_graph.hpp"
 #include "graph/model/summary.hpp"
 #include "graph/plan_check.hpp"
+#include "runtime/engine/clock.hpp"
 #include "runtime/engine/process_memory.hpp"
 #include "runtime/host/caf_host.hpp"
 
 namespace sluice::engine {
 namespace {
-
-using Clock = std::chrono::steady_clock;
 
 // A hang is explained within a second after progress stops.
 constexpr auto kLookEvery = std::chrono::milliseconds(50);

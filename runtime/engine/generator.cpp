@@ -1,21 +1,15 @@
 // Loads a checkpoint folder with its tokenizer and runs generation requests on it.
 #include "runtime/engine/generator.hpp"
 
-#include <chrono>
-
+#include "runtime/engine/clock.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/store/checkpoint_writer.hpp"
 
 namespace sluice::engine {
 namespace {
 
-using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kPositionsDefault =
     4096;  // caches are taken at start: not the model's whole context unasked
-
-double seconds_between(Clock::time_point from, Clock::time_point to) {
-  return std::chrono::duration<double>(to - from).count();
-}
 
 Result<Tokenizer> tokenizer_of(const std::filesystem::path& checkpoint) {
   const bool has_file = std::filesystem::exists(checkpoint / "tokenizer.json");

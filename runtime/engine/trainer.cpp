@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "runtime/data/dataset.hpp"
+#include "runtime/engine/clock.hpp"
 #include "runtime/engine/dataset_reader.hpp"
 #include "runtime/engine/folder_store.hpp"
 #include "runtime/engine/load.hpp"
@@ -23,12 +24,6 @@
 
 namespace sluice::engine {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 Result<Dataset> open_dataset(const config::Config& config, const model::ModelConfig& model,
                              const Tokenizer& tokenizer, const TrainEvents& events) {

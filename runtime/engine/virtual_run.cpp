@@ -1,19 +1,12 @@
 // One cluster on a SimHost, from command to report.
 #include "runtime/engine/virtual_run.hpp"
 
-#include <chrono>
-
 #include "kernels/base/check.hpp"
+#include "runtime/engine/clock.hpp"
 #include "runtime/trace/recorder.hpp"
 
 namespace sluice::engine {
 namespace {
-
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point begin) {
-  return std::chrono::duration<double>(Clock::now() - begin).count();
-}
 
 Result<std::vector<std::int64_t>> time_steps(Cluster& cluster, const host::SimHost& sim,
                                              std::int64_t steps) {

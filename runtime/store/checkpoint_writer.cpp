@@ -17,7 +17,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kStepPrefix = "step-";
 constexpr std::string_view kWritingPrefix = ".writing-";
 constexpr std::string_view kRemovingPrefix = ".removing-";
-constexpr std::size_t kChunkElements = 256 * 1024;  // narrowed to BF16 at a time
+constexpr std::size_t kNarrowedAtOnce = 256 * 1024;
 
 // Absent where `name` is no step folder's.
 std::optional<std::int64_t> step_of(std::string_view name) {
@@ -146,9 +146,9 @@ std::string index_text(const std::vector<std::vector<TensorSpec>>& shards) {
 
 Status write_narrowed(const SafetensorsWriter& file, std::size_t position,
                       std::span<const float> value) {
-  std::vector<BF16> buffer(std::min(kChunkElements, value.size()));
-  for (std::size_t first = 0; first < value.size(); first += kChunkElements) {
-    const auto part = value.subspan(first, std::min(kChunkElements, value.size() - first));
+  std::vector<BF16> buffer(std::min(kNarrowedAtOnce, value.size()));
+  for (std::size_t first = 0; first < value.size(); first += kNarrowedAtOnce) {
+    const auto part = value.subspan(first, std::min(kNarrowedAtOnce, value.size() - first));
     std::transform(part.begin(), part.end(), buffer.begin(), &BF16::from_float);
     SLUICE_TRY(file.write_bytes(position, first * sizeof(BF16),
                                 std::as_bytes(std::span(buffer).first(part.size()))));

@@ -207,7 +207,7 @@ std::optional<DType> read_dtype(const json& object) {
   return std::nullopt;
 }
 
-Result<HfConfig> from_json(const json& object) {
+Result<HfConfig> config_from_json(const json& object) {
   if (!object.is_object()) return wrong_type("the file", object, "one JSON object");
   HfConfig config;
   SLUICE_TRY(read_fields(object, config.model));
@@ -241,7 +241,7 @@ Result<HfConfig> parse_hf_config(std::string_view text, std::string_view where) 
                          text.size(), kConfigBytesMax);
   }
   SLUICE_ASSIGN(const json object, parse_json(text, where));
-  auto config = from_json(object);
+  auto config = config_from_json(object);
   if (!config) return in_context(where, std::move(config).error());
   return config;
 }
@@ -251,7 +251,7 @@ Result<HfConfig> read_hf_config(const std::filesystem::path& path) {
   const bool is_folder = std::filesystem::is_directory(path, error);
   const std::filesystem::path file = is_folder ? path / "config.json" : path;
   SLUICE_ASSIGN(const json object, read_json(file, kConfigBytesMax));
-  auto config = from_json(object);
+  auto config = config_from_json(object);
   if (!config) return in_context(file.string(), std::move(config).error());
   return config;
 }

@@ -58,7 +58,7 @@ Result<std::uint64_t> digest_of(const json& object, const char* key) {
   return value;
 }
 
-Result<TrainerState> from_json(const json& object) {
+Result<TrainerState> state_from_json(const json& object) {
   if (!object.is_object()) return invalid_input("not a JSON object");
   SLUICE_ASSIGN(const std::int64_t format, count(object, "format"));
   if (format != kFormat) {
@@ -109,7 +109,7 @@ std::string write_trainer_state(const TrainerState& state) {
 
 Result<TrainerState> parse_trainer_state(std::string_view text, std::string_view where) {
   SLUICE_ASSIGN(const json object, parse_json(text, where));
-  auto state = from_json(object);
+  auto state = state_from_json(object);
   if (!state) return in_context(where, std::move(state).error());
   return state;
 }
@@ -117,7 +117,7 @@ Result<TrainerState> parse_trainer_state(std::string_view text, std::string_view
 Result<TrainerState> read_trainer_state(const std::filesystem::path& folder) {
   const std::filesystem::path path = folder / kTrainerStateFile;
   SLUICE_ASSIGN(const json object, read_json(path, kStateBytesMax));
-  auto state = from_json(object);
+  auto state = state_from_json(object);
   if (!state) return in_context(path.string(), std::move(state).error());
   return state;
 }

@@ -44,10 +44,11 @@ std::vector<std::int32_t> targets_of(std::int64_t rows, std::int64_t vocabulary)
   return targets;
 }
 
-struct Sizes {
+struct LossSizes {
   std::int64_t rows, vocabulary;
 };
-constexpr Sizes kSizes[] = {{1, 1}, {6, 3}, {5, 16}, {9, 50}, {40, 512}, {2, 4099}, {0, 32}};
+constexpr LossSizes kLossSizes[] = {{1, 1},    {6, 3},    {5, 16}, {9, 50},
+                                    {40, 512}, {2, 4099}, {0, 32}};
 
 class CrossEntropy : public testing::TestWithParam<std::tuple<DType, DType>> {};
 INSTANTIATE_TEST_SUITE_P(Types, CrossEntropy,
@@ -60,7 +61,7 @@ INSTANTIATE_TEST_SUITE_P(Types, CrossEntropy,
 
 TEST_P(CrossEntropy, LossAndGradientFollowFp64) {
   const auto [in, out] = GetParam();
-  for (const Sizes s : {Sizes{6, 3}, Sizes{5, 37}}) {
+  for (const LossSizes s : {LossSizes{6, 3}, LossSizes{5, 37}}) {
     const TestMatrix logits = TestMatrix::random(in, s.rows, s.vocabulary, 1, 4);
     const auto targets = targets_of(s.rows, s.vocabulary);
     TestMatrix losses = TestMatrix::vector(s.rows), dlogits(out, s.rows, s.vocabulary);
@@ -82,7 +83,7 @@ TEST_P(CrossEntropy, LossAndGradientFollowFp64) {
 
 TEST_P(CrossEntropy, SetsAndThreadsAgreeToTheBit) {
   const auto [in, out] = GetParam();
-  for (const Sizes s : kSizes) {
+  for (const LossSizes s : kLossSizes) {
     test::expect_same_bits([&, in = in, out = out](const ComputeContext& context) {
       const TestMatrix logits = TestMatrix::random(in, s.rows, s.vocabulary, 1, 30);
       const auto targets = targets_of(s.rows, s.vocabulary);

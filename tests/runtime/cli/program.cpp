@@ -2,6 +2,7 @@
 #include "tests/runtime/cli/program.hpp"
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
 
@@ -62,6 +63,22 @@ std::vector<std::string> program(const std::vector<std::string>& arguments) {
 
 ChildResult run_program(const std::vector<std::string>& arguments, const ChildOptions& options) {
   return run_child(program(arguments), options);
+}
+
+std::string output_of(const std::string& command, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), command);
+  const ChildResult result = run_program(arguments);
+  EXPECT_EQ(result.exit_code, 0) << describe(result);
+  return result.out;
+}
+
+std::string refusal_of(const std::string& command, std::vector<std::string> arguments) {
+  arguments.insert(arguments.begin(), command);
+  const ChildResult result = run_program(arguments);
+  EXPECT_EQ(result.exit_code, 2) << describe(result);
+  EXPECT_EQ(result.out, "");
+  EXPECT_TRUE(result.error.starts_with("sluice: error: ")) << result.error;
+  return result.error;
 }
 
 std::string describe(const ChildResult& result) {

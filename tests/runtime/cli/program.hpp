@@ -16,6 +16,11 @@ namespace sluice::test {
 [[nodiscard]] std::vector<std::string> program(const std::vector<std::string>& arguments);
 [[nodiscard]] ChildResult run_program(const std::vector<std::string>& arguments,
                                       const ChildOptions& options = {});
+/// What `sluice COMMAND ARGUMENTS...` prints; it must succeed.
+[[nodiscard]] std::string output_of(const std::string& command, std::vector<std::string> arguments);
+/// What it says to input that it must refuse: "sluice: error: ...".
+[[nodiscard]] std::string refusal_of(const std::string& command,
+                                     std::vector<std::string> arguments);
 /// For test messages: how it ended and what it said.
 [[nodiscard]] std::string describe(const ChildResult& result);
 

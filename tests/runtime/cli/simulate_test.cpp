@@ -19,26 +19,10 @@ using Arguments = std::vector<std::string>;
 const std::string kV3 = SLUICE_CONFIGS "/deepseek_v3.toml";
 const std::string kH800 = SLUICE_CONFIGS "/hardware/h800.toml";
 
-ChildResult simulate(Arguments arguments) {
-  arguments.insert(arguments.begin(), "simulate");
-  return run_program(arguments);
-}
-std::string output_of(const Arguments& arguments) {
-  const ChildResult result = simulate(arguments);
-  EXPECT_EQ(result.exit_code, 0) << describe(result);
-  return result.out;
-}
 json json_of(Arguments arguments) {
   arguments.emplace_back("--json");
-  return json::parse(output_of(arguments));
+  return json::parse(output_of("simulate", arguments));
 }
-std::string refusal_of(const Arguments& arguments) {
-  const ChildResult result = simulate(arguments);
-  EXPECT_EQ(result.exit_code, 2) << describe(result);
-  EXPECT_EQ(result.out, "");
-  return result.error;
-}
-
 TEST(SimulateCommand, DeepSeekV3WithinTheBars) {
   const auto start = std::chrono::steady_clock::now();
   const json out = json_of({kV3, "--hardware", kH800});
@@ -66,10 +50,11 @@ TEST(SimulateCommand, DeepSeekV3WithinTheBars) {
 }
 
 TEST(SimulateCommand, SaysWhatItAssumedAndFolded) {
-  EXPECT_THAT(output_of({kV3, "--hardware", kH800}),
+  EXPECT_THAT(output_of("simulate", {kV3, "--hardware", kH800}),
               AllOf(HasSubstr("balanced routing assumed"),
                     HasSubstr("128 equal pipelines folded into one, and the 64 ranks")));
-  const std::string loaded = output_of({kV3, "--hardware", kH800, "--expert-load", "1.25"});
+  const std::string loaded =
+      output_of("simulate", {kV3, "--hardware", kH800, "--expert-load", "1.25"});
   EXPECT_THAT(loaded, Not(HasSubstr("balanced routing assumed")));
   EXPECT_THAT(loaded, HasSubstr("1.25 times the mean"));
 }
@@ -79,7 +64,7 @@ TEST(SimulateCommand, RowsOfAnyRank) {
   EXPECT_EQ(rank3["passes"]["1F"], 20);
   EXPECT_EQ(rank3["step_s"], json_of({kV3, "--hardware", kH800})["step_s"]);
   for (const char* rows : {"rank=16", "rank=-1", "rank=", "3", "rank=3x"}) {
-    EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--rows", rows}),
+    EXPECT_THAT(refusal_of("simulate", {kV3, "--hardware", kH800, "--rows", rows}),
                 HasSubstr("write rank=R with a pipeline rank from 0 to 15"));
   }
 }
@@ -198,23 +183,27 @@ TEST(SimulateCommand, FromARecordingOfThisMachine) {
   EXPECT_TRUE(same["estimated"].empty());
   const json other = json_of({config, "--from-trace", recording, "--set", "schedule.name=zb1p"});
   EXPECT_FALSE(other["estimated"].empty());
-  EXPECT_THAT(output_of({config, "--from-trace", recording}), HasSubstr("by its own times"));
-  EXPECT_THAT(refusal_of({config, "--from-trace", recording, "--set", "train.sequence_length=9"}),
+  EXPECT_THAT(output_of("simulate", {config, "--from-trace", recording}),
+              HasSubstr("by its own times"));
+  EXPECT_THAT(refusal_of("simulate",
+                         {config, "--from-trace", recording, "--set", "train.sequence_length=9"}),
               HasSubstr("train.sequence_length is 9"));
 }
 
 TEST(SimulateCommand, BadInput) {
-  EXPECT_THAT(refusal_of({kV3}), HasSubstr("--hardware FILE, or --from-trace FOLDER"));
-  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--from-trace", "x"}), HasSubstr("excludes"));
-  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--rates", "guess"}),
+  EXPECT_THAT(refusal_of("simulate", {kV3}), HasSubstr("--hardware FILE, or --from-trace FOLDER"));
+  EXPECT_THAT(refusal_of("simulate", {kV3, "--hardware", kH800, "--from-trace", "x"}),
+              HasSubstr("excludes"));
+  EXPECT_THAT(refusal_of("simulate", {kV3, "--hardware", kH800, "--rates", "guess"}),
               HasSubstr("there are cutlass, deepgemm, trace"));
-  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--expert-load", "0.5"}),
+  EXPECT_THAT(refusal_of("simulate", {kV3, "--hardware", kH800, "--expert-load", "0.5"}),
               HasSubstr("expert load 0.5"));
-  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--set", "topology.expert_parallel_size=6"}),
+  EXPECT_THAT(refusal_of("simulate",
+                         {kV3, "--hardware", kH800, "--set", "topology.expert_parallel_size=6"}),
               HasSubstr("6, which does not divide the model's 256"));
-  EXPECT_THAT(refusal_of({kV3, "--hardware", kH800, "--set", "precision.recipe=fp32"}),
+  EXPECT_THAT(refusal_of("simulate", {kV3, "--hardware", kH800, "--set", "precision.recipe=fp32"}),
               HasSubstr("use bf16 or fp8"));
-  EXPECT_THAT(refusal_of({SLUICE_CONFIGS "/quickstart.toml", "--hardware", kH800}),
+  EXPECT_THAT(refusal_of("simulate", {SLUICE_CONFIGS "/quickstart.toml", "--hardware", kH800}),
               HasSubstr("precision.recipe is fp32"));
 }
 
@@ -222,7 +211,7 @@ TEST(SimulateCommand, BadInput) {
 TEST(SimulateCommand, AStepOfActorsIsRecorded) {
   const TemporaryFolder folder;
   const std::string recording = folder.path() / "v3", page = folder.path() / "v3.json";
-  EXPECT_THAT(output_of({kV3, "--hardware", kH800, "--record", recording}),
+  EXPECT_THAT(output_of("simulate", {kV3, "--hardware", kH800, "--record", recording}),
               HasSubstr("sluice trace report " + recording));
   const ChildResult report = run_program({"trace", "report", recording, "--json"});
   ASSERT_EQ(report.exit_code, 0) << describe(report);

@@ -11,7 +11,7 @@ using ::testing::AnyOf;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-std::string message_of(std::string_view text) {
+std::string message_of_text(std::string_view text) {
   const auto result = read_toml(text, "x.toml");
   return result ? "(accepted)" : result.error().message;
 }
@@ -33,11 +33,11 @@ TEST(TomlReader, FlattensInOrderOfLines) {
 }
 
 TEST(TomlReader, NamesTheLineOfASyntaxError) {
-  EXPECT_THAT(message_of("a = 1\nb = = 2\n"), StartsWith("x.toml:2:"));
-  EXPECT_THAT(message_of("a = 1\na = 2\n"), StartsWith("x.toml:2:"));
-  EXPECT_THAT(message_of("a = \"\xff\xfe\"\n"), StartsWith("x.toml:1:"));
-  EXPECT_THAT(message_of("a = 99999999999999999999"), StartsWith("x.toml:1:"));
-  EXPECT_THAT(message_of("["), StartsWith("x.toml:"));
+  EXPECT_THAT(message_of_text("a = 1\nb = = 2\n"), StartsWith("x.toml:2:"));
+  EXPECT_THAT(message_of_text("a = 1\na = 2\n"), StartsWith("x.toml:2:"));
+  EXPECT_THAT(message_of_text("a = \"\xff\xfe\"\n"), StartsWith("x.toml:1:"));
+  EXPECT_THAT(message_of_text("a = 99999999999999999999"), StartsWith("x.toml:1:"));
+  EXPECT_THAT(message_of_text("["), StartsWith("x.toml:"));
 }
 
 TEST(TomlReader, OtherTypesAreNamed) {
@@ -61,21 +61,21 @@ std::string repeated(std::string_view part, int times) {
 
 TEST(TomlReader, DeepNestingIsRefusedBeforeItCostsTheStack) {
   const auto deep = HasSubstr("nested deeper");
-  EXPECT_THAT(message_of("a = " + repeated("[", 300'000)), deep);
-  EXPECT_THAT(message_of("a = " + repeated("{a=", 200'000)), deep);
-  EXPECT_THAT(message_of(repeated("a.", 300'000) + "a = 1"), deep);
-  EXPECT_THAT(message_of("[" + repeated("a.", 300'000) + "a]"), deep);
+  EXPECT_THAT(message_of_text("a = " + repeated("[", 300'000)), deep);
+  EXPECT_THAT(message_of_text("a = " + repeated("{a=", 200'000)), deep);
+  EXPECT_THAT(message_of_text(repeated("a.", 300'000) + "a = 1"), deep);
+  EXPECT_THAT(message_of_text("[" + repeated("a.", 300'000) + "a]"), deep);
   EXPECT_THAT(
-      message_of("\n\n# [[[\nb = '[[['\na = \"\"\"\n[[[\\\"\"\"\"\nc = " + repeated("[", 40)),
+      message_of_text("\n\n# [[[\nb = '[[['\na = \"\"\"\n[[[\\\"\"\"\"\nc = " + repeated("[", 40)),
       StartsWith("x.toml:7: nested"));
   // Brackets and dots in strings and comments nest nothing.
-  EXPECT_EQ(message_of("a = \"" + repeated("[.", 1000) + "\" # " + repeated("{.", 1000)),
+  EXPECT_EQ(message_of_text("a = \"" + repeated("[.", 1000) + "\" # " + repeated("{.", 1000)),
             "(accepted)");
-  EXPECT_EQ(message_of("a = [" + repeated("1.5, ", 1000) + "]"), "(accepted)");
+  EXPECT_EQ(message_of_text("a = [" + repeated("1.5, ", 1000) + "]"), "(accepted)");
 }
 
 TEST(TomlReader, HugeTextIsRefused) {
-  EXPECT_THAT(message_of(std::string(2 << 20, '\n')), HasSubstr("more than"));
+  EXPECT_THAT(message_of_text(std::string(2 << 20, '\n')), HasSubstr("more than"));
 }
 
 }  // namespace

@@ -88,12 +88,12 @@ std::int64_t message_ns(const actors::Message& message, graph::ActorIndex to) {
   return 50 + 400 * static_cast<std::int64_t>(message.key.topic) + to;
 }
 
-struct Case {
+struct TimedCase {
   const char* schedule;
   std::int32_t ranks;
 };
 
-class WithoutBodies : public testing::TestWithParam<Case> {};
+class WithoutBodies : public testing::TestWithParam<TimedCase> {};
 
 TEST_P(WithoutBodies, TheEventsAreThoseOfARunWithThem) {
   for (const std::int32_t groups : {1, 2, 4}) {
@@ -128,9 +128,9 @@ TEST_P(WithoutBodies, TheEventsAreThoseOfARunWithThem) {
 
 INSTANTIATE_TEST_SUITE_P(
     Schedules, WithoutBodies,
-    testing::Values(Case{"gpipe", 3}, Case{"1f1b", 1}, Case{"1f1b", 4}, Case{"interleaved_1f1b", 2},
-                    Case{"zb1p", 3}, Case{"zbv", 2}, Case{"dualpipev", 2}, Case{"dualpipe", 2},
-                    Case{"dualpipe", 4}),
+    testing::Values(TimedCase{"gpipe", 3}, TimedCase{"1f1b", 1}, TimedCase{"1f1b", 4},
+                    TimedCase{"interleaved_1f1b", 2}, TimedCase{"zb1p", 3}, TimedCase{"zbv", 2},
+                    TimedCase{"dualpipev", 2}, TimedCase{"dualpipe", 2}, TimedCase{"dualpipe", 4}),
     [](const auto& info) {
       return fmt::format("{}On{}", info.param.schedule[0] == '1' ? "f1b" : info.param.schedule,
                          info.param.ranks);
