@@ -3,7 +3,6 @@
 // Stores are always whole registers: in a panel narrower than a register the surplus lands on the
 // next index of K, which is written after it, and behind the last one on the slack between panels.
 #include <algorithm>
-#include <array>
 
 #include "kernels/gemm/gemm_pack.hpp"
 
@@ -282,14 +281,18 @@ void copy_to_rows(const PackJob& job, std::int64_t panel, float* out) {
   }
 }
 
-// Eight 16-bit words of each of 32 memory rows: register j of the result holds the rows 8 i + j in
-// its 128-bit lane i.
-SLUICE_INLINE void load_words_of_rows(const __m128i* const* rows, __m512i (&r)[kLineGroup]) {
+// Eight 16-bit words of each of 32 memory rows, from index `at` on: register j of the result holds
+// the rows 8 i + j in its 128-bit lane i.
+SLUICE_INLINE void load_words_of_rows(const BF16* const* rows, std::int64_t at,
+                                      __m512i (&r)[kLineGroup]) {
+  const auto words = [rows, at](int i) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[i] + at));
+  };
   for (int j = 0; j < kLineGroup; ++j) {
-    r[j] = _mm512_castsi128_si512(_mm_loadu_si128(rows[j]));
-    r[j] = _mm512_mask_broadcast_i32x4(r[j], 0x00f0, _mm_loadu_si128(rows[8 + j]));
-    r[j] = _mm512_mask_broadcast_i32x4(r[j], 0x0f00, _mm_loadu_si128(rows[16 + j]));
-    r[j] = _mm512_mask_broadcast_i32x4(r[j], 0xf000, _mm_loadu_si128(rows[24 + j]));
+    r[j] = _mm512_castsi128_si512(words(j));
+    r[j] = _mm512_inserti32x4(r[j], words(8 + j), 1);
+    r[j] = _mm512_inserti32x4(r[j], words(16 + j), 2);
+    r[j] = _mm512_inserti32x4(r[j], words(24 + j), 3);
   }
 }
 
@@ -312,31 +315,39 @@ SLUICE_INLINE void transpose_words(__m512i (&r)[kLineGroup]) {
   }
 }
 
+// Eight words of each of 32 rows where memory has fewer rows, or fewer words in each: zeros there.
+class EdgeRows {
+ public:
+  [[gnu::noinline]] void copy(const BF16* const* rows, std::int64_t count, std::int64_t at,
+                              std::int64_t words) {
+    for (std::int64_t i = 0; i < kRowK; ++i) {
+      std::fill_n(copies_[i], kLineGroup, BF16{});
+      if (i < count) std::copy_n(rows[i] + at, words, copies_[i]);
+      rows_[i] = copies_[i];
+    }
+  }
+  [[nodiscard]] const BF16* const* rows() const { return rows_; }
+
+ private:
+  alignas(16) BF16 copies_[kRowK][kLineGroup];
+  const BF16* rows_[kRowK];
+};
+
 // Where K runs across memory rows: 32 of them, from the left to the right.
 void transpose_to_rows(const PackJob& job, std::int64_t k) {
-  static constexpr std::array<BF16, kLineGroup> kZeros{};
-  const std::byte* rows[kRowK];
-  for (std::int64_t i = 0; i < kRowK; ++i) {
-    rows[i] = k + i < job.k ? job.operand->row(job.first_k + k + i) : nullptr;
+  const std::int64_t count = std::min(job.k - k, kRowK);
+  const BF16* rows[kRowK];
+  for (std::int64_t i = 0; i < count; ++i) {
+    rows[i] = reinterpret_cast<const BF16*>(job.operand->row(job.first_k + k + i));
   }
+  EdgeRows edge;
   for (std::int64_t line = 0; line < job.lines; line += kLineGroup) {
     const std::int64_t at = job.first_line + line;
     const std::int64_t lines = std::min<std::int64_t>(job.lines - line, kLineGroup);
-    alignas(16) BF16 copies[kRowK][kLineGroup];  // where eight lines would reach past the row
-    const bool is_edge = at + kLineGroup > job.all_lines;
-    const __m128i* from[kRowK];
-    for (std::int64_t i = 0; i < kRowK; ++i) {
-      const auto* row = reinterpret_cast<const BF16*>(rows[i]);
-      const BF16* words = row == nullptr ? kZeros.data() : row + at;
-      if (is_edge && row != nullptr) {
-        std::copy_n(words, lines, copies[i]);
-        std::fill(copies[i] + lines, copies[i] + kLineGroup, BF16{});
-        words = copies[i];
-      }
-      from[i] = reinterpret_cast<const __m128i*>(words);
-    }
+    const bool is_edge = count < kRowK || at + kLineGroup > job.all_lines;
+    if (is_edge) edge.copy(rows, count, at, lines);
     __m512i r[kLineGroup];
-    load_words_of_rows(from, r);
+    load_words_of_rows(is_edge ? edge.rows() : rows, is_edge ? 0 : at, r);
     transpose_words(r);
     float* out = reinterpret_cast<float*>(job.out + line / job.width * job.panel_stride) +
                  (k / kRowK * job.width + line % job.width) * kWords;

@@ -14,6 +14,7 @@
 #include "runtime/store/checkpoint_writer.hpp"
 #include "runtime/store/trainer_state.hpp"
 #include "tests/runtime/cli/program.hpp"
+#include "tests/support/under_sanitizer.hpp"
 
 namespace sluice::test {
 namespace {
@@ -195,7 +196,7 @@ TEST(Kill, FiftyTimesAtAnyMoment) {
   const std::filesystem::path checkpoints = run.directory("killed") / "checkpoints";
   std::mt19937_64 random(20241226);
   std::string newest_name;
-  for (int kill = 0; kill < 50; ++kill) {
+  for (int kill = 0; kill < (kUnderSanitizer ? 10 : 50); ++kill) {
     ChildProcess child =
         ChildProcess::start(program(run.train_arguments("killed", sets, !newest_name.empty())));
     // "saved": a checkpoint of this life is there; some lives end before the first.

@@ -7,6 +7,7 @@
 #include "graph/schedule/csv.hpp"
 #include "runtime/host/sim_host.hpp"
 #include "tests/runtime/engine/probe_support.hpp"
+#include "tests/support/under_sanitizer.hpp"
 
 namespace sluice::engine {
 namespace {
@@ -107,12 +108,7 @@ TEST_F(SameBits, EveryKernelSet) {
   }
 }
 
-// Under sanitizers a hundred of them, which take as long as the thousand without.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr std::uint64_t kSeeds = 100;
-#else
-constexpr std::uint64_t kSeeds = 1000;
-#endif
+constexpr std::uint64_t kSeeds = test::kUnderSanitizer ? 100 : 1000;
 
 // Simulated: other orders of delivery, task durations and delays for every seed, on lanes of their
 // own.

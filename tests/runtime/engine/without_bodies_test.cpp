@@ -5,6 +5,7 @@
 #include "actors/message.hpp"
 #include "kernels/base/digest.hpp"
 #include "tests/runtime/engine/training_support.hpp"
+#include "tests/support/under_sanitizer.hpp"
 
 namespace sluice::engine {
 namespace {
@@ -97,6 +98,7 @@ class WithoutBodies : public testing::TestWithParam<TimedCase> {};
 
 TEST_P(WithoutBodies, TheEventsAreThoseOfARunWithThem) {
   for (const std::int32_t groups : {1, 2, 4}) {
+    if (test::kUnderSanitizer && groups != 2) continue;
     for (const std::int32_t run_ahead : {0, 2}) {
       RandomReader reader(small_model().vocab_size);
       ClusterOptions options = small_training(reader);
