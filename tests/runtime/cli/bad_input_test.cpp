@@ -8,6 +8,7 @@
 #include <functional>
 
 #include "kernels/base/tensor.hpp"
+#include "runtime/store/checkpoint_writer.hpp"
 #include "runtime/store/safetensors.hpp"
 #include "tests/runtime/cli/program.hpp"
 
@@ -418,6 +419,30 @@ TEST_P(BadInput, OneMessageAndNothingHalfWritten) {
     EXPECT_FALSE(name.starts_with(".writing") || name.starts_with("step-") ||
                  name.ends_with(".tmp") || name.ends_with(".partial"))
         << entry.path() << " was left";
+  }
+}
+
+// What a command prints is its work: a script must not take half of it for the whole.
+TEST(Output, AFullDiskUnderItIsAnError) {
+  const SmallRun run;
+  ASSERT_EQ(run.train("run").exit_code, 0);
+  const std::string checkpoint =
+      store::newest_checkpoint(run.directory("run") / "checkpoints")->string();
+  const std::vector<Arguments> lines = {
+      {"config", "dump"},
+      {"config", "explain", "--json"},
+      {"plan", run.config()},
+      {"schedule", "dualpipe", "--ranks", "4", "--micro-batches", "8"},
+      {"metrics", run.directory("run")},
+      {"generate", checkpoint, "--prompt", "a", "--max-tokens", "2"},
+      {"generate", checkpoint, "--prompt", "a", "--max-tokens", "2", "--json"},
+  };
+  for (const Arguments& line : lines) {
+    Arguments shell{"/bin/sh", "-c", "exec \"$@\" > /dev/full", "sh"};
+    for (const std::string& each : program(line)) shell.push_back(each);
+    const ChildResult result = run_child(shell);
+    EXPECT_EQ(result.exit_code, 1) << line[0] << ": " << describe(result);
+    EXPECT_THAT(result.error, HasSubstr("cannot write to standard output")) << line[0];
   }
 }
 

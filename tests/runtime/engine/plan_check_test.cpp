@@ -15,7 +15,6 @@
 #include "graph/model/summary.hpp"
 #include "kernels/base/random.hpp"
 #include "tests/runtime/engine/training_support.hpp"
-#include "tests/support/under_sanitizer.hpp"
 
 namespace sluice::engine {
 namespace {
@@ -373,10 +372,9 @@ void check_one(std::uint64_t seed, Change change, Count& count) {
 }
 
 TEST(PlanCheck, SaysWhatTheRealActorsDo) {
-  constexpr int kSeeds = test::kUnderSanitizer ? 30 : 150;
   for (const Change change : kChanges) {
     Count count;
-    for (std::uint64_t seed = 0; seed < kSeeds; ++seed) {
+    for (std::uint64_t seed = 0; seed < 150; ++seed) {
       check_one(seed, change, count);
       if (HasFatalFailure()) return;
     }
@@ -384,15 +382,15 @@ TEST(PlanCheck, SaysWhatTheRealActorsDo) {
     std::cout << name << ": " << count.passed << " passed, " << count.stands_still
               << " would stand still, " << count.illegal << " illegal\n";
     switch (change) {
-      case Change::kNone: EXPECT_EQ(count.passed, kSeeds); break;
+      case Change::kNone: EXPECT_EQ(count.passed, 150); break;
       case Change::kCredits:
       case Change::kBuffers:
       case Change::kShuffle:
-        EXPECT_GT(count.passed, kSeeds / 15) << name;
-        EXPECT_GT(count.stands_still, kSeeds * 2 / 15) << name;
+        EXPECT_GT(count.passed, 10) << name;
+        EXPECT_GT(count.stands_still, 20) << name;
         break;
-      case Change::kSwap: EXPECT_GT(count.stands_still, kSeeds / 30); [[fallthrough]];
-      default: EXPECT_GT(count.illegal, kSeeds / 3) << name;
+      case Change::kSwap: EXPECT_GT(count.stands_still, 5); [[fallthrough]];
+      default: EXPECT_GT(count.illegal, 50) << name;
     }
   }
 }
