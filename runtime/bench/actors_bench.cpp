@@ -7,7 +7,7 @@
 
 #include "actors/channel.hpp"
 #include "actors/flow.hpp"
-#include "runtime/bench/median.hpp"
+#include "kernels/base/median.hpp"
 #include "runtime/host/caf_host.hpp"
 #include "runtime/host/caf_ping_pong.hpp"
 

@@ -4,28 +4,25 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <chrono>
 #include <deque>
 #include <functional>
 #include <set>
 
+#include "kernels/base/median.hpp"
 #include "kernels/base/random.hpp"
 #include "kernels/cpu/features.hpp"
 #include "kernels/gemm/gemm.hpp"
 #include "kernels/gemm/peak.hpp"
-#include "runtime/bench/median.hpp"
+#include "runtime/engine/clock.hpp"
 
 namespace sluice::bench {
 namespace {
 
+using engine::Clock;
+using engine::seconds_since;
 using kernels::ComputeContext;
 using kernels::Layout;
 using kernels::PackedB;
-using Clock = std::chrono::steady_clock;
-
-double seconds_since(Clock::time_point start) {
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
 
 // Small numbers in [-1, 1): sums stay far from overflow and from denormals.
 Tensor random_tensor(const ComputeContext& context, DType dtype, Shape shape) {

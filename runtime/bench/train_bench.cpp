@@ -5,11 +5,12 @@
 #include <chrono>
 
 #include "graph/model/summary.hpp"
+#include "kernels/base/median.hpp"
 #include "kernels/base/random.hpp"
 #include "kernels/cpu/profile.hpp"
 #include "kernels/gemm/peak.hpp"
-#include "runtime/bench/median.hpp"
 #include "runtime/bench/record_meter.hpp"
+#include "runtime/engine/clock.hpp"
 #include "runtime/engine/load.hpp"
 #include "runtime/engine/process_memory.hpp"
 #include "runtime/engine/run_recording.hpp"
@@ -18,7 +19,7 @@
 namespace sluice::bench {
 namespace {
 
-using Clock = std::chrono::steady_clock;
+using engine::Clock;
 constexpr std::int64_t kWarmUpSteps = 2;
 
 class RandomTokens final : public actors::SampleReader {
@@ -78,7 +79,7 @@ Result<std::vector<double>> run_steps(engine::Cluster& cluster, std::int64_t fir
     const auto* report = std::get_if<actors::StepReport>(&message.body);
     if (report == nullptr) continue;
     const Clock::time_point now = Clock::now();
-    out.push_back(std::chrono::duration<double>(now - began).count());
+    out.push_back(engine::seconds_between(began, now));
     began = now;
     if (meter != nullptr) meter->set_recording(report->index % 2 == 0);  // the one that comes now
     if (report->index == 0) *loss = report->main;

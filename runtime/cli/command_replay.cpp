@@ -140,9 +140,8 @@ Result<int> compare(const ReplayArguments& arguments) {
   const std::string& here = arguments.compare[0];
   const std::string& there = arguments.compare[1];
   SLUICE_ASSIGN(const trace::Comparison comparison, trace::compare_recordings(here, there));
-  fmt::print(
-      "{}", arguments.json ? to_json(comparison).dump(1) + "\n" : to_text(comparison, here, there));
-  if (std::fflush(stdout) != 0) return failed("cannot write to standard output");
+  SLUICE_TRY(print(arguments.json ? to_json(comparison).dump(1) + "\n"
+                                  : to_text(comparison, here, there)));
   return comparison.difference ? 1 : 0;
 }
 

@@ -9,18 +9,11 @@
 #include <limits>
 #include <memory>
 
+#include "kernels/base/median.hpp"
 #include "runtime/engine/run_recording.hpp"
 
 namespace sluice::engine {
 namespace {
-
-// NaN where there is nothing.
-double median(std::vector<double> values) {
-  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
-  const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
-}
 
 int layer_kind(const model::ModelConfig& model, std::int32_t layer) {
   if (layer >= model.num_hidden_layers) return 2;

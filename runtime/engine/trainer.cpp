@@ -7,6 +7,7 @@
 #include <deque>
 #include <mutex>
 
+#include "kernels/base/median.hpp"
 #include "runtime/data/dataset.hpp"
 #include "runtime/engine/clock.hpp"
 #include "runtime/engine/dataset_reader.hpp"
@@ -348,10 +349,7 @@ class Run {
     constexpr std::size_t kRecent = 25;
     recent_.push_back(seconds);
     if (recent_.size() > kRecent) recent_.pop_front();
-    std::vector<double> sorted(recent_.begin(), recent_.end());
-    std::nth_element(sorted.begin(),
-                     sorted.begin() + static_cast<std::ptrdiff_t>(sorted.size() / 2), sorted.end());
-    return sorted[sorted.size() / 2];
+    return median({recent_.begin(), recent_.end()});
   }
 
   const config::Config& config_;

@@ -4,19 +4,14 @@
 
 #include <nlohmann/json.hpp>
 
-#include "runtime/cli/cli.hpp"
 #include "runtime/cli/config_text.hpp"
+#include "tests/runtime/cli/run_line.hpp"
 #include "tests/support/temporary_folder.hpp"
 
 namespace sluice {
 namespace {
 
 using ::testing::HasSubstr;
-
-int run_line(std::vector<const char*> arguments) {
-  arguments.insert(arguments.begin(), "sluice");
-  return run_cli(static_cast<int>(arguments.size()), arguments.data());
-}
 
 // What a line prints on standard output; it must succeed.
 std::string printed(std::vector<const char*> arguments) {

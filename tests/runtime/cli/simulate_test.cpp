@@ -23,6 +23,7 @@ json json_of(Arguments arguments) {
   arguments.emplace_back("--json");
   return json::parse(output_of("simulate", arguments));
 }
+
 TEST(SimulateCommand, DeepSeekV3WithinTheBars) {
   const auto start = std::chrono::steady_clock::now();
   const json out = json_of({kV3, "--hardware", kH800});

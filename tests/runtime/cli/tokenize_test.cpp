@@ -6,7 +6,7 @@
 
 #include <sstream>
 
-#include "runtime/cli/cli.hpp"
+#include "tests/runtime/cli/run_line.hpp"
 
 namespace sluice {
 namespace {
@@ -52,19 +52,14 @@ TEST(Tokenize, NamesTheBadLine) {
   }
 }
 
-int exit_code_of(std::vector<const char*> arguments) {
-  arguments.insert(arguments.begin(), "sluice");
-  return run_cli(static_cast<int>(arguments.size()), arguments.data());
-}
-
 TEST(CommandLine, ExitCodes) {
-  EXPECT_EQ(exit_code_of({}), 2);
-  EXPECT_EQ(exit_code_of({"no-such-command"}), 2);
-  EXPECT_EQ(exit_code_of({"tokenize"}), 2);
-  EXPECT_EQ(exit_code_of({"tokenize", "/no/such/path"}), 2);
-  EXPECT_EQ(exit_code_of({"tokenize", "bytes", "--skip-special-tokens"}), 2);
-  EXPECT_EQ(exit_code_of({"--help"}), 0);
-  EXPECT_EQ(exit_code_of({"tokenize", "--help"}), 0);
+  EXPECT_EQ(run_line({}), 2);
+  EXPECT_EQ(run_line({"no-such-command"}), 2);
+  EXPECT_EQ(run_line({"tokenize"}), 2);
+  EXPECT_EQ(run_line({"tokenize", "/no/such/path"}), 2);
+  EXPECT_EQ(run_line({"tokenize", "bytes", "--skip-special-tokens"}), 2);
+  EXPECT_EQ(run_line({"--help"}), 0);
+  EXPECT_EQ(run_line({"tokenize", "--help"}), 0);
 }
 
 }  // namespace

@@ -2,15 +2,17 @@
 #pragma once
 
 #include <algorithm>
+#include <limits>
 #include <vector>
 
-namespace sluice::bench {
+namespace sluice {
 
-/// The upper of the two middle ones where their number is even; `values` is not empty.
+/// The upper of the two middle ones where their number is even; NaN where there is nothing.
 [[nodiscard]] inline double median(std::vector<double> values) {
+  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
   const auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
 }
 
-}  // namespace sluice::bench
+}  // namespace sluice
