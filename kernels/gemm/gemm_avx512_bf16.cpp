@@ -24,6 +24,7 @@ constexpr int kPeakChains = 12;
 
 struct Bf16Pairs {
   static constexpr std::int64_t kElements = 2;
+  static constexpr bool kBroadcasts = false;
   SLUICE_INLINE static Lanes multiply_add(Lanes left, Lanes right, Lanes sum) {
     return {_mm512_dpbf16_ps(sum.v, reinterpret_cast<__m512bh>(left.v),
                              reinterpret_cast<__m512bh>(right.v))};

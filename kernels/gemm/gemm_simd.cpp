@@ -27,6 +27,7 @@ constexpr int kPeakChains = 6;  // of two registers
 
 struct Floats {
   static constexpr std::int64_t kElements = 1;
+  static constexpr bool kBroadcasts = SLUICE_ISA_IS_AVX512 != 0;
   SLUICE_INLINE static Lanes multiply_add(Lanes left, Lanes right, Lanes sum) {
     return fma(left, right, sum);
   }
