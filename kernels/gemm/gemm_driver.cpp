@@ -27,7 +27,8 @@ std::int64_t align_up(std::int64_t bytes) {
 }
 
 GemmTile tile_of(const GemmKernelSet& kernels) {
-  return {kernels.rows, kernels.columns, kernels.k_unit, kernels.element_bytes};
+  return {kernels.rows, kernels.columns, kernels.k_unit, kernels.element_bytes,
+          kernels.reads_a_in_place};
 }
 
 GemmShape shape_of(const Product& p) {
@@ -70,8 +71,9 @@ struct ScratchLayout {
 
 class Item {
  public:
+  /// `next_a`: what the thread's next item probably packs first.
   Item(const GemmKernelSet& kernels, const Job& job, std::int64_t index, std::byte* scratch,
-       const ScratchLayout& layout)
+       const ScratchLayout& layout, const Ahead& next_a)
       : kernels_(kernels),
         p_(job.product),
         k_block_(job.blocking.k_block),
@@ -80,13 +82,14 @@ class Item {
         packs_panels_(job.product.b_panels == nullptr && job.blocking.by_panel),
         reads_a_in_place_(reads_in_place(kernels, job.product)),
         sums_live_in_tile_(sums_live_in_tile(job)),
+        next_a_(next_a),
         a_(scratch),
         b_(scratch + layout.a_bytes) {
     const GemmBlocking& b = job.blocking;
-    const std::int64_t m_block = index / b.n_blocks;  // a thread's share is a range of rows
     const std::int64_t n_block = index % b.n_blocks;
-    first_row_ = b.first_m_tile(m_block) * kernels.rows;
-    rows_ = std::min(b.first_m_tile(m_block + 1) * kernels.rows, p_.m()) - first_row_;
+    const Rows rows = rows_of(kernels, job, index);
+    first_row_ = rows.first;
+    rows_ = rows.count;
     first_column_ = b.first_n_tile(n_block) * kernels.columns;
     columns_ = std::min(b.first_n_tile(n_block + 1) * kernels.columns, p_.n()) - first_column_;
     if (p_.c.dtype == DType::kBF16) {
@@ -118,12 +121,34 @@ class Item {
     return job.product.c.dtype == DType::kBF16 && job.product.k <= job.blocking.k_block;
   }
 
+  /// What an item of the job packs first of A.
+  [[nodiscard]] static Ahead first_of_a(const GemmKernelSet& kernels, const Job& job,
+                                        std::int64_t index) {
+    const Rows rows = rows_of(kernels, job, index);
+    return memory_of(job.product.a, rows.first,
+                     std::min(job.blocking.a_tiles * kernels.rows, rows.count), 0,
+                     std::min(job.blocking.k_block, job.product.k));
+  }
+
   [[nodiscard]] static std::int64_t a_panel_stride(const GemmKernelSet& kernels,
                                                    std::int64_t padded_k) {
     return align_up(kernels.rows * padded_k * kernels.element_bytes + GemmKernelSet::kSlackBytes);
   }
 
  private:
+  struct Rows {
+    std::int64_t first = 0;
+    std::int64_t count = 0;
+  };
+  // Of the item; a thread's share of the items is a range of rows.
+  [[nodiscard]] static Rows rows_of(const GemmKernelSet& kernels, const Job& job,
+                                    std::int64_t index) {
+    const std::int64_t m_block = index / job.blocking.n_blocks;
+    const std::int64_t first = job.blocking.first_m_tile(m_block) * kernels.rows;
+    const std::int64_t behind = job.blocking.first_m_tile(m_block + 1) * kernels.rows;
+    return {first, std::min(behind, job.product.m()) - first};
+  }
+
   [[nodiscard]] static bool reads_in_place(const GemmKernelSet& kernels, const Product& p) {
     return kernels.reads_a_in_place && p.a.k_along_row && p.a.row_index == nullptr &&
            p.k % kernels.k_unit == 0;
@@ -223,6 +248,7 @@ class Item {
     if (row == rows_) {
       row = 0;
       k += length;
+      if (k == p_.k) return next_a_;
       length = std::min(k_block_, p_.k - k);
     }
     return memory_of(p_.a, first_row_ + row, std::min(a_rows_, rows_ - row), k, length);
@@ -273,6 +299,7 @@ class Item {
   bool packs_panels_;  // of B, one by one
   bool reads_a_in_place_;
   bool sums_live_in_tile_;
+  const Ahead& next_a_;
   std::byte* a_;
   std::byte* b_;
   float* c_ = nullptr;
@@ -325,7 +352,9 @@ class Run {
   void run() const {
     for_each_item(context_, kernels_, threads_, items_, [this](std::int64_t i, int thread) {
       const Job& job = job_of(i);
-      Item(kernels_, job, i - job.first_item, scratch_.get() + thread * layout_.bytes(), layout_)
+      const Ahead next_a = i + 1 < items_ ? first_of_a(i + 1) : Ahead();
+      Item(kernels_, job, i - job.first_item, scratch_.get() + thread * layout_.bytes(), layout_,
+           next_a)
           .run();
     });
   }
@@ -382,6 +411,11 @@ class Run {
   void reserve(const Product& product, const GemmShape& shape) {
     const Job widest{product, choose_blocking(shape, tile_of(kernels_), cache_sizes(), 1), 0};
     if (widest.blocking.items() > 0) widen(layout_, kernels_, widest);
+  }
+
+  [[nodiscard]] Ahead first_of_a(std::int64_t item) const {
+    const Job& job = job_of(item);
+    return Item::first_of_a(kernels_, job, item - job.first_item);
   }
 
   [[nodiscard]] const Job& job_of(std::int64_t item) const {

@@ -43,12 +43,21 @@ struct ItemMin {
   std::int64_t columns;
 };
 constexpr ItemMin kPackedItemMin{48, 128};
-constexpr ItemMin kRawItemMin{112, 64};
+constexpr ItemMin kRawItemMin{112, 128};
 
-// Packed: the longer side first, so that blocks stay square. Raw: columns first, which are packed
-// by one item then.
+// How many rows of an item weigh as many columns. More items along N pack the same rows of A more
+// often, or only read them; more along M read the same panels of B more often. Raw: columns first,
+// which are packed by one item then.
+std::int64_t weight_of_rows(const GemmTile& tile, bool packed) {
+  constexpr std::int64_t kPackingA = 8;
+  constexpr std::int64_t kReadingA = 2;
+  if (!packed) return 0;
+  return tile.reads_a_in_place ? kReadingA : kPackingA;
+}
+
 void cut_finer(GemmBlocking& b, const GemmTile& tile, bool packed, std::int64_t items_wanted) {
   const ItemMin& min = packed ? kPackedItemMin : kRawItemMin;
+  const std::int64_t weight = weight_of_rows(tile, packed);
   const std::int64_t m_blocks_max = std::max(b.m_blocks, b.m_tiles / tiles_in(min.rows, tile.rows));
   const std::int64_t n_blocks_max =
       std::max(b.n_blocks, b.n_tiles / tiles_in(min.columns, tile.columns));
@@ -57,7 +66,7 @@ void cut_finer(GemmBlocking& b, const GemmTile& tile, bool packed, std::int64_t 
   };
   while ((b.items() < items_wanted || uneven()) &&
          (b.m_blocks < m_blocks_max || b.n_blocks < n_blocks_max)) {
-    const bool tall = packed && b.m_tiles_max() * tile.rows * 2 >= b.n_tiles_max() * tile.columns;
+    const bool tall = b.m_tiles_max() * tile.rows * weight >= b.n_tiles_max() * tile.columns;
     const bool cut_rows = b.n_blocks >= n_blocks_max || (b.m_blocks < m_blocks_max && tall);
     ++(cut_rows ? b.m_blocks : b.n_blocks);
   }

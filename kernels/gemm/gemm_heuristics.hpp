@@ -28,6 +28,7 @@ struct GemmTile {
   std::int64_t columns = 1;
   std::int64_t k_unit = 1;  ///< K blocks are multiples of it
   std::int64_t element_bytes = 4;
+  bool reads_a_in_place = false;
 };
 
 struct GemmBlocking {

@@ -11,7 +11,7 @@ namespace sluice::kernels {
 namespace {
 
 constexpr GemmTile kAvx512Tile{14, 32, 1, 4};
-constexpr GemmTile kAmxTile{32, 32, 32, 2};
+constexpr GemmTile kAmxTile{32, 32, 32, 2, true};
 
 TEST(GemmHeuristics, BlocksCoverAllTilesOnceAndDifferByOne) {
   for (const GemmTile& tile : {kAvx512Tile, kAmxTile}) {
@@ -104,6 +104,15 @@ TEST(GemmHeuristics, CutsFinerForMoreThreadsButNotIntoCrumbs) {
   EXPECT_GE(choose_blocking(layer, kAvx512Tile, {}, 64).items(), 64);
   EXPECT_EQ(choose_blocking({14, 32, 4096, GemmRight::kPacked}, kAvx512Tile, {}, 64).items(), 1);
   EXPECT_GE(choose_blocking({1, 32768, 512, GemmRight::kPacked}, kAvx512Tile, {}, 8).n_blocks, 8);
+}
+
+TEST(GemmHeuristics, PacksRowsOnceWhereCuttingThemIsEnough) {
+  const GemmShape layer{2048, 512, 512, GemmRight::kPacked};
+  const GemmBlocking packs = choose_blocking(layer, kAvx512Tile, {}, 8);
+  EXPECT_EQ(packs.n_blocks, 1);
+  EXPECT_EQ(packs.items() % 8, 0);
+  EXPECT_GT(choose_blocking({2048, 512, 512, GemmRight::kPacked}, kAmxTile, {}, 64).n_blocks, 1)
+      << "rows that are not packed may be read by several items";
 }
 
 TEST(GemmHeuristics, SmallWorkStaysOnOneThread) {
