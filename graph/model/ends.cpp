@@ -12,9 +12,10 @@
 namespace sluice::model {
 namespace {
 
-// 16 MiB of fp32 logits at a time: large enough for full speed of the products around them.
+// Logits at a time. A block reads the weights twice and their gradients once, and writes those: with
+// fewer rows than here the products around it wait for memory.
 constexpr std::int64_t kLogitsInBlock = std::int64_t{1} << 22;
-constexpr std::int64_t kRowsInBlockMin = 32;
+constexpr std::int64_t kRowsInBlockMin = 512;
 
 std::string mtp_prefix(const ModelConfig& config, std::int64_t depth) {
   return fmt::format("model.layers.{}.", config.num_hidden_layers + depth - 1);
