@@ -12,8 +12,8 @@
 namespace sluice::model {
 namespace {
 
-// Logits at a time. A block reads the weights twice and their gradients once, and writes those: with
-// fewer rows than here the products around it wait for memory.
+// Logits at a time. A block reads the weights twice and their gradients once, and writes those:
+// with fewer rows than here the products around it wait for memory.
 constexpr std::int64_t kLogitsInBlock = std::int64_t{1} << 22;
 constexpr std::int64_t kRowsInBlockMin = 512;
 
