@@ -104,8 +104,8 @@ class Measure {
                                       [](const ChunkPlan& chunk) { return chunk.is_last; });
     const std::int64_t logits =
         std::min(tokens() * model_.logits_bytes_per_token, model_.logits_bytes_max);
-    rank(stage).buffers +=
-        std::max(tokens() * model_.scratch_bytes_per_token, has_head ? logits : 0);
+    // The sum: blocks that held logits are too large for what a layer asks for, and stay.
+    rank(stage).buffers += tokens() * model_.scratch_bytes_per_token + (has_head ? logits : 0);
   }
 
   // Inside a process a waiting message refers to a tensor that its sender counts already.

@@ -79,8 +79,8 @@ Bf16Features bf16_features() {
     constexpr int kAmxBf16 = 22, kAmxTile = 24, kAvx512Bf16 = 5;
     Bf16Features f;
     f.avx512_bf16 = supports(Isa::kAvx512) && cpuid_7_1_eax_bit(kAvx512Bf16);
-    f.amx_bf16 = supports(Isa::kAvx512) && cpuid_7_0_edx_bit(kAmxBf16) &&
-                 cpuid_7_0_edx_bit(kAmxTile) && request_amx_tiles();
+    f.amx_bf16 = f.avx512_bf16 && cpuid_7_0_edx_bit(kAmxBf16) && cpuid_7_0_edx_bit(kAmxTile) &&
+                 request_amx_tiles();
     return f;
   }();
   return features;

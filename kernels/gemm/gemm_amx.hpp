@@ -132,7 +132,7 @@ struct AmxGemm {
   }
 };
 
-/// The whole set; packing and rounding are AVX-512.
+/// The whole set; packing is AVX-512.
 template <class Tiles>
 [[nodiscard]] constexpr GemmKernelSet make_amx_kernels(const char* name,
                                                        void (*pack_a)(const PackJob&),

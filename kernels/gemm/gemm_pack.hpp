@@ -23,4 +23,9 @@ void pack_bf16_rows(const PackJob& job);
 void round_to_bf16(const RoundJob& job);
 }  // namespace avx512
 
+namespace avx512_bf16 {
+/// One instruction where the others take nine; a denormal becomes zero.
+void round_to_bf16(const RoundJob& job);
+}  // namespace avx512_bf16
+
 }  // namespace sluice::kernels

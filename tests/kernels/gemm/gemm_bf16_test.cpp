@@ -72,6 +72,23 @@ TEST_P(GemmBf16, IsTheProduct) {
   }
 }
 
+TEST_P(GemmBf16, ResultsAreSumsRoundedToNearestEven) {
+  const Machine one = machine(1);
+  for (const GemmCase& c : bf16_cases()) {
+    if (c.result != DType::kBF16) continue;
+    SCOPED_TRACE(testing::PrintToString(c));
+    GemmCase in_fp32 = c;
+    in_fp32.result = DType::kF32;
+    const Matrix sums = in_fp32.run(one.context);
+    const Matrix rounded = c.run(one.context);
+    for (std::int64_t row = 0; row < c.m; ++row) {
+      for (std::int64_t column = 0; column < c.n; ++column) {
+        ASSERT_EQ(rounded.at(row, column), BF16::from_float(sums.at(row, column)).to_float());
+      }
+    }
+  }
+}
+
 TEST_P(GemmBf16, Fp32OperandsKeepTheFp32Kernels) {
   const Machine bf16 = machine(1);
   const Machine plain(best_isa());
