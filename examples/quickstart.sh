@@ -21,7 +21,7 @@ build/sluice train configs/quickstart.toml "$@" --set run.directory="$run"
 
 echo
 echo "--- what it writes now ---"
-build/sluice generate "$run" --prompt "// " --max-tokens 400 --temperature 0.7 --top-p 0.9 --seed 1
+build/sluice generate "$run" --prompt "namespace sluice::" --max-tokens 400 --temperature 0.7 --top-p 0.9 --seed 1
 cat <<END
 
 The curve again:    build/sluice metrics $run
