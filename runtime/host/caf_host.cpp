@@ -72,7 +72,7 @@ struct Envelope {
 }  // namespace sluice::host
 
 CAF_ALLOW_UNSAFE_MESSAGE_TYPE(sluice::host::Envelope)
-#if CAF_VERSION >= 10000
+#if SLUICE_CAF_1
 CAF_BEGIN_TYPE_ID_BLOCK(sluice, first_custom_type_id)
 CAF_ADD_TYPE_ID(sluice, (sluice::host::Envelope))
 CAF_END_TYPE_ID_BLOCK(sluice)
@@ -83,7 +83,7 @@ namespace sluice::host {
 using actors::Message;
 
 void register_caf_types() {
-#if CAF_VERSION >= 10000
+#if SLUICE_CAF_1
   static const bool done = [] {
     caf::init_global_meta_objects<caf::id_block::sluice>();
     caf::core::init_global_meta_objects();
