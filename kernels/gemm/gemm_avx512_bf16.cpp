@@ -1,6 +1,7 @@
 // The kernel set of AVX512-BF16 dot products: vdpbf16ps multiplies two neighbours along K and adds
 // both products to an fp32 sum, with denormals as zeros and a rounding of its own. vcvtneps2bf16
 // rounds the sums to nearest even, denormals as zeros too.
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -30,26 +31,15 @@ struct Bf16Pairs {
     return {_mm512_dpbf16_ps(sum.v, reinterpret_cast<__m512bh>(left.v),
                              reinterpret_cast<__m512bh>(right.v))};
   }
+  SLUICE_INLINE static void store_rounded(BF16* to, Lanes sums, std::int64_t n) {
+    _mm256_mask_storeu_epi16(to, first_lanes(std::min<std::int64_t>(n, kLanes)),
+                             reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(sums.v)));
+  }
 };
 
 }  // namespace
 
-void round_to_bf16(const RoundJob& job) {
-  const RoundJob j = job;  // a copy, which stores to BF16 cannot change
-  for (std::int64_t row = 0; row < j.rows; ++row) {
-    const float* from = j.from + row * j.from_stride;
-    BF16* to = j.to + row * j.to_stride;
-    std::int64_t i = 0;
-    for (; i + kLanes <= j.columns; i += kLanes) {
-      const auto rounded = reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(load(from + i).v));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + i), rounded);
-    }
-    if (i == j.columns) continue;
-    const Lanes last = load_first(from + i, j.columns - i);
-    _mm256_mask_storeu_epi16(to + i, first_lanes(j.columns - i),
-                             reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(last.v)));
-  }
-}
+void round_to_bf16(const RoundJob& job) { round_tile<Bf16Pairs>(job); }
 
 const GemmKernelSet kGemm{.name = "avx512_bf16",
                           .rows = kTileRows,

@@ -368,17 +368,6 @@ void pack_floats(const PackJob& job) {
   }
 }
 
-void round_to_bf16(const RoundJob& job) {
-  const RoundJob j = job;  // a copy, which stores to BF16 cannot change
-  for (std::int64_t row = 0; row < j.rows; ++row) {
-    const float* from = j.from + row * j.from_stride;
-    BF16* to = j.to + row * j.to_stride;
-    std::int64_t i = 0;
-    for (; i + kLanes <= j.columns; i += kLanes) store(to + i, load(from + i));
-    if (i < j.columns) store_first(to + i, load_first(from + i, j.columns - i), j.columns - i);
-  }
-}
-
 #if SLUICE_ISA_IS_AVX512
 
 void pack_bf16_pairs(const PackJob& job) { pack<TwoElementsAWord>(job); }

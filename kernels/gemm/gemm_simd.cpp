@@ -31,9 +31,14 @@ struct Floats {
   SLUICE_INLINE static Lanes multiply_add(Lanes left, Lanes right, Lanes sum) {
     return fma(left, right, sum);
   }
+  SLUICE_INLINE static void store_rounded(BF16* to, Lanes sums, std::int64_t n) {
+    store_up_to(to, sums, n);
+  }
 };
 
 }  // namespace
+
+void round_to_bf16(const RoundJob& job) { round_tile<Floats>(job); }
 
 const GemmKernelSet kGemmFloats{.name = SLUICE_ISA_IS_AVX512 ? "avx512" : "avx2",
                                 .rows = kTileRows,

@@ -1,8 +1,9 @@
 // Micro-kernels on panels of 32-bit words: a tile of C stays in registers while K runs.
 //
 // Included once per kernel set, like lanes.hpp (no include guard on purpose). `Words` says what a
-// word is: kElements along K, multiply_add(left, right, sum), and kBroadcasts, whether that is one
-// instruction with a left factor that comes from memory.
+// word is: kElements along K, multiply_add(left, right, sum), kBroadcasts, whether that is one
+// instruction with a left factor that comes from memory, and store_rounded(to, sums, n), which
+// stores up to n sums as BF16.
 
 namespace sluice::kernels::SLUICE_ISA {
 namespace {
@@ -109,6 +110,20 @@ void tile(const TileJob& job) {
   if (kL > 1 && job.columns <= kLanes) return tile<Words, kRows, 1>(job);
   if (job.columns < kL * kLanes) return edge_tile<Words, kRows, kL>(job);
   whole_tile<Words, kRows, kL>(job);
+}
+
+/// GemmKernelSet::round.
+template <class Words>
+void round_tile(const RoundJob& job) {
+  const RoundJob j = job;  // a copy, which stores to BF16 cannot change
+  for (std::int64_t row = 0; row < j.rows; ++row) {
+    const float* from = j.from + row * j.from_stride;
+    BF16* to = j.to + row * j.to_stride;
+    for (std::int64_t i = 0; i < j.columns; i += kLanes) {
+      const std::int64_t left = j.columns - i;
+      Words::store_rounded(to + i, load_up_to(from + i, left), left);
+    }
+  }
 }
 
 /// GemmKernelSet::burst: enough chains to hide the latency of a multiply-add. They start from
