@@ -91,11 +91,12 @@ TEST(CpuDevice, BodiesGetTheTeamAndThePool) {
 
 TEST(CpuDevice, TheStorageLaneRunsBesideTheComputeLane) {
   CpuDevice device({});
-  std::latch stored(1), done(1);
+  std::latch stored(1), done(2);
   device.submit({.body = [&](const ComputeContext&) { stored.wait(); }},
                 [&] { done.count_down(); });
   device.submit(
-      {.lane = Lane::kStorage, .body = [&](const ComputeContext&) { stored.count_down(); }}, [] {});
+      {.lane = Lane::kStorage, .body = [&](const ComputeContext&) { stored.count_down(); }},
+      [&] { done.count_down(); });
   done.wait();
   EXPECT_EQ(device.statistics(Lane::kStorage).tasks, 1);
 }
