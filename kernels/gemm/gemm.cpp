@@ -131,9 +131,7 @@ std::size_t PackedB::size_bytes(const ComputeContext& context, DType dtype, std:
                                 std::int64_t n) {
   const GemmKernelSet* kernels = choose_gemm_kernels(context, dtype);
   if (kernels == nullptr) return static_cast<std::size_t>(k * n) * sizeof(float);
-  return static_cast<std::size_t>(kernels->padded_k(k) * kernels->padded_n(n) *
-                                      kernels->element_bytes +
-                                  GemmKernelSet::kSlackBytes);
+  return static_cast<std::size_t>(kernels->panels_bytes(k, n));
 }
 
 void PackedB::pack(const ComputeContext& context, TensorView b, Layout layout) {

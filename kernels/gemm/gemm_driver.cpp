@@ -4,8 +4,11 @@
 // by block (so every element's chain stays in order), packs its rows of A, and multiplies them with
 // panels of B that are either packed already or packed by the item for itself.
 //
-// # Why not pack an unpacked B once, for all threads? Its panels then travel between the cores'
-// caches, which costs more than packing them twice where cores do not share a cache.
+// Where each of many items would transpose the same rows of A again, all threads pack B together
+// before, a slab of columns at a time.
+//
+// # Why not always? Panels that another thread packed come from its cache or from memory, which
+// costs more than packing them twice where A is cheap to pack or has few rows.
 #include <algorithm>
 #include <cstring>
 #include <functional>
@@ -34,6 +37,13 @@ GemmTile tile_of(const GemmKernelSet& kernels) {
 GemmShape shape_of(const Product& p) {
   const GemmRight raw = p.b.k_along_row ? GemmRight::kRowsOfColumns : GemmRight::kRowsOfK;
   return {p.m(), p.n(), p.k, p.b_panels == nullptr ? raw : GemmRight::kPacked};
+}
+
+// The right operand from its column `first` on.
+Operand columns_from(Operand b, std::int64_t first) {
+  const auto bytes = static_cast<std::int64_t>(b.size_of_element());
+  b.data = b.k_along_row ? b.row(first) : b.data + first * bytes;
+  return b;
 }
 
 // Calls body(i) for i in [0, count) on up to `threads` of the team, with the set's begin and end.
@@ -463,9 +473,36 @@ void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, co
   });
 }
 
+namespace {
+
+bool shares_panels(const GemmKernelSet& kernels, std::span<const Product> products) {
+  if (products.size() != 1 || products[0].b_panels != nullptr) return false;
+  const Product& p = products[0];
+  const bool transposes_a = p.a.k_along_row && !kernels.reads_a_in_place;
+  return transposes_a && pays_to_share_panels(shape_of(p), tile_of(kernels), cache_sizes());
+}
+
+void run_by_slabs(const ComputeContext& context, const GemmKernelSet& kernels,
+                  const Product& product) {
+  const std::int64_t slab = columns_of_slab(product.n(), tile_of(kernels));
+  const auto panels =
+      context.allocator->allocate(static_cast<std::size_t>(kernels.panels_bytes(product.k, slab)));
+  for (std::int64_t first = 0; first < product.n(); first += slab) {
+    Product part = product;
+    part.b = columns_from(product.b, first);
+    part.c = product.c.columns_from(first, std::min(slab, product.n() - first));
+    pack_panels(context, kernels, part.b, part.k, part.n(), panels.get());
+    part.b_panels = panels.get();
+    Run(context, kernels, {&part, 1}, Varying::kNothing).run();
+  }
+}
+
+}  // namespace
+
 void run_products(const ComputeContext& context, const GemmKernelSet& kernels,
                   std::span<const Product> products, Varying varying) {
   if (products.empty()) return;
+  if (shares_panels(kernels, products)) return run_by_slabs(context, kernels, products[0]);
   Run(context, kernels, products, varying).run();
 }
 

@@ -132,6 +132,17 @@ GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile, const
   return b;
 }
 
+bool pays_to_share_panels(const GemmShape& shape, const GemmTile& tile, const CacheSizes& caches) {
+  constexpr std::int64_t kRows = 1024;  // below, panels from another cache cost more
+  const Limits limits = limits_of(shape, tile, caches);
+  return shape.m >= kRows && !limits.by_panel && shape.k > 0 && shape.n > limits.columns;
+}
+
+std::int64_t columns_of_slab(std::int64_t n, const GemmTile& tile) {
+  const std::int64_t slabs = std::max<std::int64_t>(1, ceil_div(n, kItemColumns));
+  return ceil_div(ceil_div(n, slabs), tile.columns) * tile.columns;
+}
+
 GemmBlocking with_depth(GemmBlocking blocking, std::int64_t k, const GemmTile& tile) {
   blocking.k_block = k_block_of(k, blocking.k_block, tile);
   return blocking;

@@ -61,6 +61,14 @@ struct GemmBlocking {
 [[nodiscard]] GemmBlocking choose_blocking(const GemmShape& shape, const GemmTile& tile,
                                            const CacheSizes& caches, std::int64_t items_wanted);
 
+/// Whether a raw right operand is packed by all threads together, a slab of columns at a time,
+/// before its product, given that packing rows of A transposes them.
+[[nodiscard]] bool pays_to_share_panels(const GemmShape& shape, const GemmTile& tile,
+                                        const CacheSizes& caches);
+
+/// Even slabs of whole micro-tiles, as wide as one item covers at most.
+[[nodiscard]] std::int64_t columns_of_slab(std::int64_t n, const GemmTile& tile);
+
 /// The same blocking for another K: blocks of even length, none longer than before.
 [[nodiscard]] GemmBlocking with_depth(GemmBlocking blocking, std::int64_t k, const GemmTile& tile);
 

@@ -122,6 +122,10 @@ struct GemmKernelSet {
     const std::int64_t full = n / columns * columns;
     return full == n ? full : full + panel_width(n - full);
   }
+  /// Of an operand [k, n] packed whole.
+  [[nodiscard]] std::int64_t panels_bytes(std::int64_t k, std::int64_t n) const {
+    return padded_k(k) * padded_n(n) * element_bytes + kSlackBytes;
+  }
   /// Packing A may write this many bytes past a panel; packing B never does.
   static constexpr std::int64_t kSlackBytes = 64;
 };

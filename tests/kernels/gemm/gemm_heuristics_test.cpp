@@ -115,6 +115,23 @@ TEST(GemmHeuristics, PacksRowsOnceWhereCuttingThemIsEnough) {
       << "rows that are not packed may be read by several items";
 }
 
+TEST(GemmHeuristics, ManyRowsShareThePanelsOfManyColumns) {
+  const auto pays = [](std::int64_t m, std::int64_t n, std::int64_t k) {
+    return pays_to_share_panels({m, n, k, GemmRight::kRowsOfK}, kAvx512Tile, {});
+  };
+  EXPECT_TRUE(pays(1024, 2048, 512));
+  EXPECT_FALSE(pays(512, 2048, 512));
+  EXPECT_FALSE(pays(2048, 256, 512)) << "one item's columns";
+  EXPECT_FALSE(pays(2048, 2048, 0));
+  EXPECT_FALSE(pays(0, 2048, 512));
+  for (const std::int64_t n : {1, 32, 1000, 1024, 1025, 2300, 32768}) {
+    const std::int64_t slab = columns_of_slab(n, kAvx512Tile);
+    EXPECT_EQ(slab % kAvx512Tile.columns, 0);
+    EXPECT_LE(slab, 1024);
+    EXPECT_EQ((n + slab - 1) / slab, (n + 1023) / 1024);
+  }
+}
+
 TEST(GemmHeuristics, SmallWorkStaysOnOneThread) {
   EXPECT_EQ(choose_threads(1e4, 1e3, 16), 1);
   EXPECT_EQ(choose_threads(1e12, 1e3, 16), 16);

@@ -51,10 +51,13 @@ TEST_P(GemmIsa, EqualsReference) {
   }
 }
 
-// K is cut into several blocks, N into several packings of shared panels, M into many items.
+// K is cut into several blocks, M into many items, N into several slabs whose panels are shared.
 TEST_P(GemmIsa, EqualsReferenceOnALargeOne) {
   for (const GemmCase& c : {GemmCase{120, 2200, 2100, Layout::kTransposed, Layout::kNormal, true},
-                            GemmCase{401, 213, 1500, Layout::kNormal, Layout::kTransposed}}) {
+                            GemmCase{401, 213, 1500, Layout::kNormal, Layout::kTransposed},
+                            GemmCase{1030, 1101, 37, Layout::kNormal, Layout::kNormal, true},
+                            GemmCase{1025, 1090, 45, Layout::kNormal, Layout::kTransposed, false,
+                                     DType::kBF16, DType::kBF16}}) {
     const Machine reference(Isa::kReference, 2);
     const Machine machine(GetParam(), 2);
     const Matrix want = c.run(reference.context);
