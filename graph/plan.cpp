@@ -89,9 +89,10 @@ std::string to_string(const Plan& plan) {
     const RankMemory& m = plan.memory[rank];
     out += fmt::format(
         "  rank {}: {} = weights {} + master {} + gradients {} + optimizer {} + activations {} + "
-        "buffers {}\n",
+        "buffers {}{}\n",
         rank, mib(m.total()), mib(m.weights), mib(m.master), mib(m.gradients), mib(m.optimizer),
-        mib(m.activations), mib(m.buffers));
+        mib(m.activations), mib(m.buffers),
+        m.snapshots > 0 ? fmt::format(" + snapshots {}", mib(m.snapshots)) : "");
   }
   return out;
 }

@@ -116,8 +116,9 @@ struct RankMemory {
   std::int64_t optimizer = 0;
   std::int64_t activations = 0;  ///< kept from forward to weight gradients at the program's peak
   std::int64_t buffers = 0;      ///< channels at full credit, and kernels' scratch
+  std::int64_t snapshots = 0;    ///< copies that are written while training goes on
   [[nodiscard]] std::int64_t total() const {
-    return weights + master + gradients + optimizer + activations + buffers;
+    return weights + master + gradients + optimizer + activations + buffers + snapshots;
   }
 };
 
@@ -144,6 +145,7 @@ struct PlanOptions {
   std::int32_t micro_batch_size = 1;  ///< sequences
   std::int32_t sequence_length = 1;
   bool training = true;
+  bool checkpoints = false;           ///< are written in training
   std::int64_t memory_bytes_max = 0;  ///< of a rank's device; 0: no limit
   [[nodiscard]] std::int32_t ranks() const { return pipeline_parallel_size * expert_parallel_size; }
   LinkOptions link;  ///< of every channel but the source's

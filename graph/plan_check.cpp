@@ -421,6 +421,7 @@ constexpr MemoryPart kMemoryParts[] = {
      "(`sluice schedule` shows peaks)"},
     {"buffers", &RankMemory::buffers,
      "lower train.micro_batch_size, train.sequence_length or schedule.run_ahead"},
+    {"copies for checkpoints", &RankMemory::snapshots, kFewerWeights},
 };
 
 // The rank that needs most.

@@ -65,6 +65,8 @@ class Measure {
     if (!options().training) return;
     memory.gradients += static_cast<std::int64_t>(n * model_.gradient_bytes) * gradient_copies();
     memory.optimizer += static_cast<std::int64_t>(n * model_.optimizer_bytes);
+    if (!options().checkpoints) return;
+    memory.snapshots += static_cast<std::int64_t>(n * (sizeof(float) + model_.optimizer_bytes));
   }
 
   void measure_weights(const StagePlan& stage) {

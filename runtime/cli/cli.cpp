@@ -26,20 +26,26 @@ int report(const Error& error) {
 
 Result<int> print(std::string_view text) {
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
-  if (!written || std::fflush(stdout) != 0) return failed("cannot write to standard output");
+  if (!written || std::fflush(stdout) != 0 || std::ferror(stdout) != 0)
+    return failed("cannot write to standard output");
   return 0;
 }
 
 int run_cli(int argc, const char* const* argv) {
   CLI::App app("Sluice trains and serves DeepSeek-V3-style mixture-of-experts models.", "sluice");
   app.require_subcommand(1);
+  app.set_version_flag("--version", "sluice " SLUICE_VERSION, "Print the version and exit");
   std::signal(SIGXFSZ, SIG_IGN);  // a limit on file sizes is an error of write(), as a full disk is
   CommandRun run;
   for (AddCommand* add : kCommands) add(app, run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);  // --help
+    if (error.get_exit_code() == 0) {  // --help, --version
+      app.exit(error);
+      const auto printed = print("");
+      return printed ? 0 : report(printed.error());
+    }
     return report({ErrorKind::kInvalidInput, fmt::format("{} (see sluice --help)", error.what())});
   }
   try {

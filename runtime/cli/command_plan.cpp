@@ -63,6 +63,7 @@ ordered_json to_json(const graph::Plan& plan) {
                              {"optimizer", m.optimizer},
                              {"activations", m.activations},
                              {"buffers", m.buffers},
+                             {"snapshots", m.snapshots},
                              {"total", m.total()}});
   }
   return out;
@@ -72,7 +73,8 @@ Result<int> plan(const PlanArguments& arguments) {
   SLUICE_ASSIGN(const config::Config config, arguments.config.load());
   SLUICE_ASSIGN(const model::ModelConfig model, config::load_model(config));
   SLUICE_TRY(config::check_model(config, model));
-  SLUICE_ASSIGN(const engine::ClusterOptions options, engine::cluster_options(config, model));
+  SLUICE_ASSIGN(engine::ClusterOptions options, engine::cluster_options(config, model));
+  options.supervisor.checkpoint_at_end = true;  // as `sluice train` has it
   SLUICE_ASSIGN(const graph::Plan made, engine::plan_of(options));
   return print(arguments.json ? to_json(made).dump(1) + "\n" : graph::to_string(made));
 }

@@ -64,7 +64,10 @@ Result<graph::Plan> plan_of(const ClusterOptions& options) {
   SLUICE_TRY(options.model.validate());
   const graph::ModelSummary summary =
       model::summarize(options.model, options.recipe, options.plan.sequence_length, options.use);
-  SLUICE_ASSIGN(graph::Plan plan, graph::make_plan(summary, options.plan));
+  graph::PlanOptions wanted = options.plan;
+  wanted.checkpoints =
+      options.supervisor.checkpoint_every > 0 || options.supervisor.checkpoint_at_end;
+  SLUICE_ASSIGN(graph::Plan plan, graph::make_plan(summary, wanted));
   SLUICE_TRY(graph::check_plan(plan));
   return plan;
 }

@@ -64,6 +64,7 @@ struct Envelope {
   Envelope(const Envelope& other) : message(other.message), question(other.question) {
     publish(this);
   }
+  ~Envelope() { accept(this); }  // perhaps unread, in the mailbox of an actor that stops
 
   actors::Message message;
   std::shared_ptr<Question> question;  // in place of a message; shared with who asked

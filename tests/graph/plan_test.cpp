@@ -219,6 +219,33 @@ TEST(PlanCheck, NamesTheStageThatLacksBuffers) {
   EXPECT_THAT(refusal(summary(8, 0), options), Says("stage 0 needs 4 activation buffers, has 3"));
 }
 
+// A checkpoint is written from copies of weights and moments, in fp32 whatever the recipe.
+TEST(Plan, CountsTheCopiesThatACheckpointIsWrittenFrom) {
+  PlanOptions options;
+  options.pipeline_parallel_size = 2;
+  for (const double weight_bytes : {4.0, 2.0}) {
+    ModelSummary model = summary(8, 1);
+    model.weight_bytes = weight_bytes;
+    const auto snapshots = [&] {
+      const auto plan = make_plan(model, options);
+      EXPECT_TRUE(plan);
+      std::int64_t bytes = 0;
+      for (const RankMemory& rank : plan->memory) {
+        EXPECT_EQ(rank.snapshots, rank.snapshots > 0 ? rank.optimizer / 8 * 12 : 0);
+        bytes += rank.snapshots;
+      }
+      return bytes;
+    };
+    options.checkpoints = false;
+    EXPECT_EQ(snapshots(), 0);
+    options.checkpoints = true;
+    EXPECT_GT(snapshots(), 0);
+    options.training = false;
+    EXPECT_EQ(snapshots(), 0);
+    options.training = true;
+  }
+}
+
 TEST(PlanCheck, NamesTheRankThatLacksMemoryAndItsLargestPart) {
   PlanOptions options;
   options.pipeline_parallel_size = 2;

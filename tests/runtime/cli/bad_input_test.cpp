@@ -429,6 +429,9 @@ TEST(Output, AFullDiskUnderItIsAnError) {
   const std::string checkpoint =
       store::newest_checkpoint(run.directory("run") / "checkpoints")->string();
   const std::vector<Arguments> lines = {
+      {"--help"},
+      {"--version"},
+      {"train", "--help"},
       {"config", "dump"},
       {"config", "explain", "--json"},
       {"plan", run.config()},

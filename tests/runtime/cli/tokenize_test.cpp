@@ -59,6 +59,7 @@ TEST(CommandLine, ExitCodes) {
   EXPECT_EQ(run_line({"tokenize", "/no/such/path"}), 2);
   EXPECT_EQ(run_line({"tokenize", "bytes", "--skip-special-tokens"}), 2);
   EXPECT_EQ(run_line({"--help"}), 0);
+  EXPECT_EQ(run_line({"--version"}), 0);
   EXPECT_EQ(run_line({"tokenize", "--help"}), 0);
 }
 
