@@ -184,7 +184,7 @@ Result<std::optional<actors::Message>> Cluster::receive_for(std::chrono::nanosec
   auto message = host_->receive_for(wait_max);
   if (!message) return tl::unexpected(explained(std::move(message).error()));
   if (!*message) {
-    SLUICE_TRY(look_for_hang());
+    SLUICE_TRY(look_for_hang(wait_max));
     return message;
   }
   note((*message)->body);
@@ -209,8 +209,8 @@ void Cluster::note(const actors::Body& body) {
 // was amid a message when first asked has handed over by then what it sends, and who gets that
 // handles it before answering again. So when everyone answers both times and nothing was handled,
 // nothing can move any more; while somebody does not answer, it may yet.
-Status Cluster::look_for_hang() {
-  if (!stands_still()) return {};
+Status Cluster::look_for_hang(std::chrono::nanoseconds waited) {
+  if (!stands_still(waited)) return {};
   static_cast<void>(host_->waiting(kAnswerMax));
   const auto waiting = host_->waiting(kAnswerMax);
   if (host_->activity() != last_activity_) return {};
@@ -224,9 +224,9 @@ Status Cluster::look_for_hang() {
   return {};
 }
 
-// Time between looks counts up to twice what it should be: a process that was stopped, or a machine
-// that slept, has not stood still for that long.
-bool Cluster::stands_still() {
+// A look that comes much later than it should tells of a process that was stopped, or of a machine
+// that slept or had no core for it: nobody knows what the actors would have done meanwhile.
+bool Cluster::stands_still(std::chrono::nanoseconds waited) {
   const Clock::time_point now = Clock::now();
   const auto since_last = std::exchange(last_look_, now);
   const host::Host::Activity activity = host_->activity();
@@ -236,7 +236,7 @@ bool Cluster::stands_still() {
     is_told_ = false;
     return false;
   }
-  still_for_ += std::min<Clock::duration>(now - since_last, 2 * kLookEvery);
+  if (now - since_last - 2 * kLookEvery <= waited) still_for_ += now - since_last;
   return still_for_ >= kStillMax && !is_told_;
 }
 

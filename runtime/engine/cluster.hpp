@@ -81,8 +81,8 @@ class Cluster {
   Cluster() = default;
   void add_actors(const ClusterOptions& options);
   void note(const actors::Body& body);
-  Status look_for_hang();
-  bool stands_still();
+  Status look_for_hang(std::chrono::nanoseconds waited);
+  bool stands_still(std::chrono::nanoseconds waited);
   Error explained(Error error);
 
   graph::Plan plan_;

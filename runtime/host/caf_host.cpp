@@ -1,6 +1,7 @@
 // One CAF actor around each actor, and the way out to the thread that runs the host.
 #include "runtime/host/caf_host.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <caf/all.hpp>
 #include <chrono>
@@ -49,6 +50,14 @@ struct Question {
     answers[static_cast<std::size_t>(index)] = std::move(waiting);
     --missing;
     changed.notify_all();
+  }
+
+  // For all, at most so long. In slices that count no more than they should take: a process that
+  // was stopped, or got no core, has not waited for that long.
+  void wait(std::unique_lock<std::mutex>& lock, std::chrono::nanoseconds left) {
+    constexpr std::chrono::nanoseconds kSlice = std::chrono::milliseconds(10);
+    for (; missing > 0 && left.count() > 0; left -= kSlice)
+      changed.wait_for(lock, std::min(left, kSlice), [this] { return missing == 0; });
   }
 };
 
@@ -333,7 +342,7 @@ std::vector<std::optional<actors::Waiting>> CafHost::waiting(std::chrono::nanose
     ++question->missing;
     send_from_outside(seat.handle, Envelope(question));
   }
-  question->changed.wait_for(lock, wait_max, [&] { return question->missing == 0; });
+  question->wait(lock, wait_max);
   auto answers = question->answers;
   const auto blocks = [&](std::size_t i) {
     return !answers[i] && state_->acting[i].load(std::memory_order_relaxed);
