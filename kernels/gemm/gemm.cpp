@@ -99,16 +99,6 @@ void check_index(std::span<const std::int32_t> row_index, std::int64_t source_ro
                   rows);
 }
 
-// The operand seen from its row `first` on.
-Operand rows_from(Operand operand, std::int64_t first) {
-  if (operand.row_index != nullptr) {
-    operand.row_index += first;
-  } else {
-    operand.data = operand.row(first);
-  }
-  return operand;
-}
-
 }  // namespace
 
 const GemmKernelSet* choose_gemm_kernels(const ComputeContext& context, DType operands) {

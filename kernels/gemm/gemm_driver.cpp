@@ -41,8 +41,8 @@ GemmShape shape_of(const Product& p) {
 
 // The right operand from its column `first` on.
 Operand columns_from(Operand b, std::int64_t first) {
-  const auto bytes = static_cast<std::int64_t>(b.size_of_element());
-  b.data = b.k_along_row ? b.row(first) : b.data + first * bytes;
+  if (b.k_along_row) return rows_from(b, first);
+  b.data += first * static_cast<std::int64_t>(b.size_of_element());
   return b;
 }
 
@@ -475,7 +475,10 @@ void pack_panels(const ComputeContext& context, const GemmKernelSet& kernels, co
 
 namespace {
 
-bool shares_panels(const GemmKernelSet& kernels, std::span<const Product> products) {
+// Never where the memory taken must not depend on how many rows there are this time.
+bool shares_panels(const GemmKernelSet& kernels, std::span<const Product> products,
+                   Varying varying) {
+  if (varying != Varying::kNothing) return false;
   if (products.size() != 1 || products[0].b_panels != nullptr) return false;
   const Product& p = products[0];
   const bool transposes_a = p.a.k_along_row && !kernels.reads_a_in_place;
@@ -502,7 +505,7 @@ void run_by_slabs(const ComputeContext& context, const GemmKernelSet& kernels,
 void run_products(const ComputeContext& context, const GemmKernelSet& kernels,
                   std::span<const Product> products, Varying varying) {
   if (products.empty()) return;
-  if (shares_panels(kernels, products)) return run_by_slabs(context, kernels, products[0]);
+  if (shares_panels(kernels, products, varying)) return run_by_slabs(context, kernels, products[0]);
   Run(context, kernels, products, varying).run();
 }
 

@@ -31,6 +31,16 @@ struct Operand {
   }
 };
 
+/// The operand seen from its memory row `first` on.
+inline Operand rows_from(Operand operand, std::int64_t first) {
+  if (operand.row_index != nullptr) {
+    operand.row_index += first;
+  } else {
+    operand.data = operand.row(first);
+  }
+  return operand;
+}
+
 /// c = a · b (or c += a · b); the sizes of M and N are c's.
 struct Product {
   Operand a{};

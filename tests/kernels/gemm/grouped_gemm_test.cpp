@@ -162,6 +162,37 @@ TEST_P(GroupedGemm, UnpackedOperandsGiveTheSameBits) {
   }
 }
 
+// Blocks that were asked for, by size.
+class Asked final : public Allocator {
+ public:
+  std::shared_ptr<std::byte> allocate(std::size_t bytes) override {
+    sizes.push_back(bytes);
+    return heap_allocator().allocate(bytes);
+  }
+  std::vector<std::size_t> sizes;
+};
+
+// An expert's rows vary from step to step, and a step takes no new memory.
+TEST(GroupedGemmMemory, DoesNotDependOnTheRows) {
+  constexpr std::int64_t kColumns = 1100, kK = 8;
+  const Matrix b = Matrix::random(DType::kF32, kK, kColumns, 2);
+  const std::vector<TensorView> right{b.view()};
+  for (const Isa isa : available_isas()) {
+    Machine machine(isa, 2);
+    std::vector<std::vector<std::size_t>> sizes;
+    for (const std::int32_t rows : {100, 1500, 3000}) {
+      Asked asked;
+      machine.context.allocator = &asked;
+      const Matrix a = Matrix::random(DType::kF32, rows, kK, 1);
+      const Matrix c(DType::kF32, rows, kColumns);
+      const std::vector<std::int32_t> offsets{0, rows};
+      grouped_gemm(machine.context, a.view(), {}, offsets, right, Layout::kNormal, c.view());
+      sizes.push_back(asked.sizes);
+      EXPECT_EQ(sizes.back(), sizes.front()) << name_of(isa) << ", " << rows << " rows";
+    }
+  }
+}
+
 TEST_P(GroupedGemm, WeightGradientsAreOneProductAGroup) {
   for (const DType dtype : {DType::kF32, DType::kBF16}) {
     const Machine reference(Isa::kReference);
